@@ -1,0 +1,109 @@
+//! The record of one connection: what the decision log writes and what the counters add up.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use crate::route::Decision;
+use crate::table::{FrontendKey, FrontendKind, Origin, Port, Slot};
+
+/// One connection, from accept to close.
+#[derive(Clone)]
+pub struct ConnectionRecord {
+    /// When it was accepted.
+    pub at: SystemTime,
+    /// The worker that served it.
+    pub worker: u16,
+    /// The generation of the table that decided it.
+    pub generation: u64,
+    /// The Service port, as of that generation.
+    pub port: Arc<Port>,
+    /// What the client dialled.
+    pub frontend: FrontendKey,
+    /// Which of the Service's addresses that is.
+    pub kind: FrontendKind,
+    /// The client.
+    pub client: SocketAddr,
+    /// Where it is.
+    pub origin: Origin,
+    /// The decision; after a retry, the last one.
+    pub decision: Decision,
+    /// Endpoints that could not be reached.
+    pub failures: Vec<ConnectFailure>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// From the client, as passed on to the endpoint.
+    pub bytes_in: u64,
+    /// From the endpoint, as passed on to the client.
+    pub bytes_out: u64,
+    /// From accept to close.
+    pub duration: Duration,
+}
+
+/// An endpoint that could not be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectFailure {
+    /// Which.
+    pub slot: Slot,
+    /// Why.
+    pub why: ConnectError,
+}
+
+/// Why an endpoint could not be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ConnectError {
+    /// It refused.
+    Refused,
+    /// It did not answer in time.
+    TimedOut,
+    /// No route, or the network said no.
+    Unreachable,
+    /// This host had no socket or port left for it.
+    Local,
+}
+
+impl ConnectError {
+    /// For logs and metric labels.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::TimedOut => "timed-out",
+            Self::Unreachable => "unreachable",
+            Self::Local => "local",
+        }
+    }
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Both sides closed in order.
+    Closed,
+    /// One side reset it, and so the other was reset.
+    Reset,
+    /// The decision was to reject.
+    Rejected,
+    /// The decision was to drop.
+    Dropped,
+    /// No endpoint could be reached.
+    ConnectFailed,
+    /// It reached `pointsman.dev/max-connection-age`.
+    Aged,
+    /// The host was drained and its deadline passed.
+    Drained,
+}
+
+impl Outcome {
+    /// For logs and metric labels.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Reset => "reset",
+            Self::Rejected => "rejected",
+            Self::Dropped => "dropped",
+            Self::ConnectFailed => "connect-failed",
+            Self::Aged => "aged",
+            Self::Drained => "drained",
+        }
+    }
+}
