@@ -1,0 +1,15 @@
+//! End to end: the real binary, with real and in-process peers, as users meet it (each test says what it guards).
+
+mod admin;
+mod commands;
+mod databases;
+mod failures;
+mod lifecycle;
+mod load;
+mod mistakes;
+mod nodes;
+mod pods;
+mod service_types;
+mod site;
+mod streams;
+mod swaps;

@@ -1,0 +1,47 @@
+//! `cargo xtask …`: everything that is done with this repository, as commands that need nothing but Rust to begin with.
+
+mod demo;
+mod lint;
+mod provision;
+mod step;
+mod test;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::step::Steps;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    match dispatch(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(arguments: &[String]) -> Result<()> {
+    let mut steps = Steps::default();
+    let done = match arguments.split_first().map(|(command, rest)| (command.as_str(), rest)) {
+        Some(("demo", [])) => return demo::run(),
+        Some(("test", filters)) => test::run(&mut steps, filters),
+        Some(("lint", [])) => lint::run(&mut steps),
+        Some(("ci", [])) => lint::run(&mut steps).and_then(|()| test::run(&mut steps, &[])),
+        None | Some(("help" | "--help" | "-h", _)) => {
+            println!("{USAGE}");
+            return Ok(());
+        }
+        Some((command, _)) => bail!("`cargo xtask {command}` does not exist, or not with these arguments.\n\n{USAGE}"),
+    };
+    steps.summary();
+    done
+}
+
+const USAGE: &str = "\
+cargo xtask demo             build, then watch Pointsman route: no privileges, no cluster, half a minute
+cargo xtask test [FILTER…]   install what the tests need, build, run all of them (or those whose names match)
+cargo xtask lint             formatting, clippy, documentation, licences and sources; warnings are errors
+cargo xtask ci               lint, then test";
