@@ -1,0 +1,104 @@
+//! Round robin by weight, evenly spread: nginx's smooth weighted round robin. Of weights {5, 1, 1} come a a b a c a a, not
+//! a a a a a b c; every window of one period gives each endpoint exactly its weight.
+//!
+//! The planner writes one period down, so that a pick is one load, whatever the number of endpoints. Where a period would be too
+//! long, a worker keeps a heap of deadlines instead (earliest deadline first): the same counts in each period, evenly spread too,
+//! at O(log n).
+//!
+//! Each worker starts somewhere else, by its seed. A new plan goes on where the old one stood: an endpoint that comes or goes
+//! must not send the next connections to the first of the list again.
+
+mod heap;
+mod period;
+
+use heap::Heap;
+use period::Period;
+use pointsman_sdk::hash::mix;
+use pointsman_sdk::prelude::*;
+use serde::{Deserialize, Serialize};
+
+/// The policy `round-robin`.
+#[derive(Debug)]
+pub struct RoundRobin {
+    seed: u64,
+}
+
+/// A candidate set, as a worker goes round it.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Plan {
+    /// One period, written down.
+    Period(Period),
+    /// Weights, and a heap that the worker makes of them.
+    Heap(Heap),
+}
+
+impl Balancer for RoundRobin {
+    type Plan = Plan;
+
+    fn configure(place: Place, _node: &Node, _settings: &[Setting]) -> Result<Self, String> {
+        Ok(Self { seed: if let Place::Worker(seed) = place { seed } else { 0 } })
+    }
+
+    fn plan(&mut self, _port: &ServicePort, members: &[Endpoint]) -> Result<Plan, String> {
+        let mut members: Vec<&Endpoint> = members.iter().filter(|endpoint| endpoint.weight > 0).collect();
+        // By key, so that the order does not depend on who listed the endpoints.
+        members.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        let divisor = members.iter().fold(0, |divisor, endpoint| gcd(divisor, endpoint.weight)).max(1);
+        let weights: Vec<u32> = members.iter().map(|endpoint| endpoint.weight / divisor).collect();
+        let period = weights.iter().map(|weight| u64::from(*weight)).sum::<u64>();
+        let short = period <= PERIOD && period * members.len() as u64 <= PERIOD_WORK;
+        let even = period == members.len() as u64;
+        Ok(if short || even { Plan::Period(Period::of(&members, &weights)) } else { Plan::Heap(Heap::of(&members, &weights)) })
+    }
+
+    fn adopt(&mut self, mut plan: Plan, previous: Option<Plan>) -> Plan {
+        match (&mut plan, previous) {
+            (Plan::Period(period), Some(Plan::Period(previous))) => period.follow(&previous),
+            (Plan::Period(period), Some(Plan::Heap(previous))) => period.start(previous.phase()),
+            (Plan::Heap(heap), Some(previous)) => heap.start(previous.phase()),
+            (Plan::Period(period), None) => period.start(self.first()),
+            (Plan::Heap(heap), None) => heap.start(self.first()),
+        }
+        plan
+    }
+
+    fn pick(&mut self, plan: &mut Plan, _connection: &Connection, _load: &impl Load) -> Option<Slot> {
+        match plan {
+            Plan::Period(period) => period.next(),
+            Plan::Heap(heap) => heap.next(),
+        }
+    }
+}
+
+impl Plan {
+    /// How far into its period it stands, in 2⁻³².
+    fn phase(&self) -> u32 {
+        match self {
+            Self::Period(period) => period.phase(),
+            Self::Heap(heap) => heap.phase(),
+        }
+    }
+}
+
+impl RoundRobin {
+    /// Where this worker starts, in 2⁻³² of a period.
+    fn first(&self) -> u32 {
+        (mix(self.seed) >> 32) as u32
+    }
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+/// The longest period that is written down: 16 kB of slots a candidate set.
+const PERIOD: u64 = 4096;
+
+/// Writing a period down takes as many steps as it is long, times the endpoints; at 8 instructions a step this stays below half
+/// of what a planner call may use.
+const PERIOD_WORK: u64 = 2 << 20;
+
+pointsman_sdk::export_balancer!(RoundRobin);
+
+#[cfg(test)]
+mod tests;
