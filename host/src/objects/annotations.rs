@@ -1,0 +1,121 @@
+//! The annotations `pointsman.dev/…`: what people ask of Pointsman beyond Kubernetes.
+
+use super::model::{Labels, ServiceOptions, StageOptions};
+use super::problems::Checks;
+use super::spelling;
+use super::syntax;
+use super::tree::Field;
+
+/// What every annotation of ours begins with.
+const PREFIX: &str = "pointsman.dev/";
+/// What a Service may ask for, after [`PREFIX`].
+const SERVICE_KEYS: [&str; 6] = ["selector", "traffic-policy", "balancer", "max-connection-age", "proxy-protocol", "on-failure"];
+/// Keys and values of one stage's settings, in bytes: a policy receives them all at once.
+const MAX_SETTING_BYTES: usize = 64 * 1024;
+/// A policy's name is the stem of its file.
+const MAX_POLICY_NAME: usize = 63;
+
+/// What a Service's annotations ask for.
+pub(super) fn service_options(annotations: &Labels, checks: &mut Checks<'_, '_>) -> ServiceOptions {
+    let metadata = Field::ROOT.key("metadata");
+    let field = metadata.key("annotations");
+    let mut options = ServiceOptions::default();
+    for (key, value) in ours(annotations) {
+        let annotation = [PREFIX, key].concat();
+        let field = field.key(&annotation);
+        match key {
+            "max-connection-age" => options.max_connection_age = checks.accept(&field, syntax::duration(value)),
+            "proxy-protocol" => options.proxy_protocol = choice(&field, value, &["v2"], checks).is_some(),
+            "on-failure" => options.refuse_on_failure = choice(&field, value, &["refuse", "fallback"], checks) == Some("refuse"),
+            _ => stage(&mut options, key, value, &field, checks),
+        }
+    }
+    for (name, stage) in [("selector", &options.selector), ("traffic-policy", &options.traffic_policy), ("balancer", &options.balancer)] {
+        let bytes: usize = stage.settings.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if bytes > MAX_SETTING_BYTES {
+            checks.error(&field, format!("the settings {PREFIX}{name}.… have {bytes} bytes, {MAX_SETTING_BYTES} are allowed"), None);
+        }
+    }
+    options
+}
+
+/// `STAGE` names its policy, `STAGE.KEY` is one of its settings.
+fn stage(options: &mut ServiceOptions, key: &str, value: &str, field: &Field<'_>, checks: &mut Checks<'_, '_>) {
+    let (name, setting) = key.split_once('.').map_or((key, None), |(name, setting)| (name, Some(setting)));
+    let stage: &mut StageOptions = match name {
+        "selector" => &mut options.selector,
+        "traffic-policy" => &mut options.traffic_policy,
+        "balancer" => &mut options.balancer,
+        _ => return unknown(name, &SERVICE_KEYS, field, checks),
+    };
+    match setting {
+        Some("") => checks.error(field, "a setting needs a name", format!("write {PREFIX}{name}.KEY")),
+        Some(setting) => {
+            stage.settings.insert(setting.to_owned(), value.to_owned());
+        }
+        None => match policy_name(value) {
+            Ok(()) => stage.policy = Some(value.to_owned()),
+            Err(message) => checks.error(field, message, "a policy is named as its file, without .wasm".to_owned()),
+        },
+    }
+}
+
+/// `pointsman.dev/weight` of a pod.
+pub(super) fn pod_weight(annotations: &Labels, checks: &mut Checks<'_, '_>) -> Option<u32> {
+    let metadata = Field::ROOT.key("metadata");
+    let field = metadata.key("annotations");
+    let mut weight = None;
+    for (key, value) in ours(annotations) {
+        let annotation = [PREFIX, key].concat();
+        let field = field.key(&annotation);
+        match key {
+            "weight" => weight = checks.accept(&field, parse_weight(value)),
+            _ => unknown(key, &["weight"], &field, checks),
+        }
+    }
+    weight
+}
+
+/// A weight; 0: never picked.
+pub(super) fn parse_weight(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| format!("\"{text}\" is not a weight: a whole number, 0 or more"))
+}
+
+/// Says of a kind that no annotation of ours belongs on that it has one.
+pub(super) fn warn_of_any(annotations: &Labels, checks: &mut Checks<'_, '_>) {
+    let metadata = Field::ROOT.key("metadata");
+    let field = metadata.key("annotations");
+    for (key, _) in ours(annotations) {
+        let remedy = "annotations of Pointsman belong on Services; weight on Pods".to_owned();
+        checks.warning(&field.key(&[PREFIX, key].concat()), format!("{PREFIX}{key} has no effect here"), remedy);
+    }
+}
+
+fn ours(annotations: &Labels) -> impl Iterator<Item = (&str, &str)> {
+    annotations.iter().filter_map(|(key, value)| Some((key.strip_prefix(PREFIX)?, value.as_str())))
+}
+
+fn unknown(key: &str, known: &[&str], field: &Field<'_>, checks: &mut Checks<'_, '_>) {
+    let remedy = match spelling::suggestion(key, known.iter().copied()) {
+        Some(near) => format!("did you mean {PREFIX}{near}?"),
+        None if key == "weight" => "a weight belongs on a Pod".to_owned(),
+        None => format!("known here: {}", known.iter().map(|key| [PREFIX, key].concat()).collect::<Vec<_>>().join(", ")),
+    };
+    checks.error(field, format!("unknown annotation {PREFIX}{key}"), remedy);
+}
+
+fn choice<'a>(field: &Field<'_>, value: &'a str, choices: &[&str], checks: &mut Checks<'_, '_>) -> Option<&'a str> {
+    if choices.contains(&value) {
+        return Some(value);
+    }
+    checks.error(field, format!("\"{value}\" is not known here"), format!("write {}", choices.join(" or ")));
+    None
+}
+
+fn policy_name(text: &str) -> Result<(), String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    if text.is_empty() || text.len() > MAX_POLICY_NAME || !text.chars().all(allowed) {
+        return Err(format!("\"{text}\" is not a policy's name: 1 to {MAX_POLICY_NAME} letters, digits, '-' and '_'"));
+    }
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! Kubernetes objects: parsed strictly, defaulted, validated. What comes out cannot be wrong by itself; what is wrong is said with
+//! file, line, field and remedy, and stops neither the other documents of its file nor the other files.
+//!
+//! text → [`yaml`] documents with positions → [`typed`] k8s-openapi types → one validator a kind → [`model`].
+
+mod annotations;
+mod diagnostic;
+mod endpoints;
+mod kinds;
+mod metadata;
+pub mod model;
+mod node;
+mod pod;
+mod problems;
+mod review;
+mod service;
+mod service_ports;
+mod slice;
+mod spelling;
+mod syntax;
+mod tree;
+mod typed;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::de::DeserializeOwned;
+
+use kinds::{Meaning, meaning};
+use metadata::Identity;
+pub use model::*;
+use problems::{Checks, Problems};
+pub use review::review;
+use tree::{Node as Tree, Value};
+use typed::typed;
+
+/// What a file holds.
+#[derive(Debug, Default)]
+pub struct Parsed {
+    /// The objects that are right.
+    pub objects: Vec<Object>,
+    /// Everything that is wrong or suspicious.
+    pub diagnostics: Vec<Diagnostic>,
+    /// Objects that are in the file, but have errors.
+    pub failed: Vec<ObjectKey>,
+    /// The file may hold more objects than can be told: a document is unreadable, or the last one has errors, as in a file that
+    /// is still being written.
+    pub incomplete: bool,
+}
+
+impl Parsed {
+    /// Whether there is nothing in the file, not even something wrong or foreign.
+    pub fn is_empty(&self) -> bool {
+        self.objects.is_empty() && self.diagnostics.is_empty() && !self.incomplete
+    }
+}
+
+/// Reads the manifests of one file: YAML or JSON, any number of documents, Lists taken apart.
+pub fn parse(file: &Path, text: &str) -> Parsed {
+    let name = file.display().to_string();
+    let mut reader = Reader { file: Arc::from(file), name: &name, parsed: Parsed::default() };
+    let (mut unclear, mut last_is_wrong) = (false, false);
+    for document in yaml::documents(text) {
+        let before = reader.parsed.diagnostics.len();
+        let outcome = match document.root {
+            Ok(root) => reader.document(root, document.lines_before),
+            Err(error) => reader.unreadable(error, document.lines_before),
+        };
+        unclear |= outcome == Outcome::Unknown;
+        last_is_wrong = reader.parsed.diagnostics[before..].iter().any(Diagnostic::is_error);
+    }
+    reader.parsed.incomplete = unclear || last_is_wrong;
+    reader.parsed
+}
+
+/// What became of a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// It is an object, right or wrong, or nothing of ours.
+    Told,
+    /// It can't be told which object it is.
+    Unknown,
+}
+
+struct Reader<'a> {
+    file: Arc<Path>,
+    name: &'a str,
+    parsed: Parsed,
+}
+
+impl Reader<'_> {
+    fn unreadable(&mut self, error: yaml::SyntaxError, lines_before: u32) -> Outcome {
+        self.parsed.diagnostics.push(Diagnostic {
+            severity: Severity::Error,
+            file: Some(self.name.to_owned()),
+            line: error.mark.map(|mark| mark.line + lines_before),
+            column: error.mark.map(|mark| mark.column),
+            object: None,
+            field: None,
+            message: error.message,
+            remedy: Some(error.remedy.to_owned()),
+        });
+        Outcome::Unknown
+    }
+
+    fn document(&mut self, root: Tree, lines_before: u32) -> Outcome {
+        let kind = root.child("kind").and_then(Tree::text);
+        match kind.and_then(kinds::list_of) {
+            Some(items_are) => self.list(root, items_are, lines_before),
+            None => self.object(root, None, lines_before),
+        }
+    }
+
+    fn list(&mut self, root: Tree, items_are: Option<Kind>, lines_before: u32) -> Outcome {
+        let Value::Map(entries) = root.value else { return Outcome::Unknown };
+        let mut outcome = Outcome::Told;
+        for item in entries.into_iter().filter(|entry| entry.key == "items").flat_map(|entry| match entry.node.value {
+            Value::List(items) => items,
+            _ => Vec::new(),
+        }) {
+            if self.object(item, items_are, lines_before) == Outcome::Unknown {
+                outcome = Outcome::Unknown;
+            }
+        }
+        outcome
+    }
+
+    /// One object; `known` is its kind where a list says it for all its items.
+    fn object(&mut self, mut root: Tree, known: Option<Kind>, lines_before: u32) -> Outcome {
+        let mut problems = Problems::new(self.name, lines_before);
+        let location = Location { file: Arc::clone(&self.file), line: root.mark.line + lines_before };
+        let (outcome, object) = match meaning(&root, known, &mut problems) {
+            Meaning::Ours(kind) => {
+                let identity = Identity::of(kind, &root);
+                problems.about(identity.to_string());
+                let key = identity.key();
+                let object = build(kind, &mut root, location, &mut problems).filter(|_| !problems.has_errors());
+                if object.is_none() {
+                    self.parsed.failed.extend(key.clone());
+                }
+                (if key.is_some() { Outcome::Told } else { Outcome::Unknown }, object)
+            }
+            Meaning::Foreign => (Outcome::Told, None),
+            Meaning::Unclear => (Outcome::Unknown, None),
+        };
+        self.parsed.objects.extend(object);
+        self.parsed.diagnostics.append(&mut problems.into_diagnostics());
+        outcome
+    }
+}
+
+/// `None` when nothing can be made of it; otherwise an object, which counts if no error was found.
+fn build(kind: Kind, root: &mut Tree, location: Location, problems: &mut Problems<'_>) -> Option<Object> {
+    use k8s_openapi::api::core::v1 as core;
+    use k8s_openapi::api::discovery::v1 as discovery;
+    let object = match kind {
+        Kind::Namespace => {
+            let (typed, mut checks) = read::<core::Namespace>(root, problems)?;
+            Object::Namespace(Arc::new(metadata::meta(kind, typed.metadata, location, &mut checks)))
+        }
+        Kind::Node => {
+            let (typed, mut checks) = read::<core::Node>(root, problems)?;
+            Object::Node(Arc::new(node::node(typed, location, &mut checks)))
+        }
+        Kind::Pod => {
+            let (typed, mut checks) = read::<core::Pod>(root, problems)?;
+            Object::Pod(Arc::new(pod::pod(typed, location, &mut checks)))
+        }
+        Kind::Service => {
+            let (typed, mut checks) = read::<core::Service>(root, problems)?;
+            Object::Service(Arc::new(service::service(typed, location, &mut checks)))
+        }
+        Kind::Endpoints => {
+            let (typed, mut checks) = read::<core::Endpoints>(root, problems)?;
+            Object::Endpoints(Arc::new(endpoints::endpoints(typed, location, &mut checks)))
+        }
+        Kind::EndpointSlice => {
+            let (typed, mut checks) = read::<discovery::EndpointSlice>(root, problems)?;
+            Object::EndpointSlice(Arc::new(slice::slice(typed, location, &mut checks)))
+        }
+    };
+    Some(object)
+}
+
+fn read<'a, 'p, T: DeserializeOwned>(root: &'a mut Tree, problems: &'a mut Problems<'p>) -> Option<(T, Checks<'a, 'p>)> {
+    let (value, findings) = typed::<T>(root);
+    for finding in findings {
+        problems.report(Severity::Error, finding);
+    }
+    Some((value?, Checks { root, problems }))
+}
