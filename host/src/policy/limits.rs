@@ -1,0 +1,120 @@
+//! Every limit that a policy meets, in one place: what reports show beside the measured value. The defaults are the table
+//! "Limits" of the sandbox's design; where a measurement gave the number, it is named here.
+
+use std::time::Duration;
+
+/// The limits of one host. A policy that reaches one is refused (before it runs) or faults (while it runs); both are counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Period of the epoch: the grain of the two deadlines.
+    pub tick: Duration,
+    /// One call on a worker, safety net. Shorter ones trip on innocent policies when the cores are busy (measured).
+    pub worker_deadline: Duration,
+    /// One call in the planner, safety net.
+    pub planner_deadline: Duration,
+    /// Fuel of one decision; the built-in policies use tens to a few thousand.
+    pub hot_fuel: u64,
+    /// Fuel of one `adopt`, `forget` or `report` on a worker: the plan for 10,000 endpoints takes under a tenth of it.
+    pub adopt_fuel: u64,
+    /// Fuel of one planner call.
+    pub planner_fuel: u64,
+    /// Share of a core, in percent, that one policy may take on one worker before its breaker opens. Fuel is not time: a
+    /// microsecond is 300 units of a Rust policy and 12,000 of a JavaScript one.
+    pub core_share_percent: u32,
+    /// Linear memory of one instance, all of its memories together, in bytes.
+    pub memory_bytes: usize,
+    /// Linear memories of one instance.
+    pub memories: usize,
+    /// Tables of one instance.
+    pub tables: usize,
+    /// Elements of one table.
+    pub table_elements: usize,
+    /// Core instances of one instance.
+    pub instances: usize,
+    /// Wasm stack in bytes; the native stacks below it are at least 2 MiB.
+    pub wasm_stack_bytes: usize,
+    /// Bytes that one call on a worker may hand to the host.
+    pub hot_hostcall_bytes: usize,
+    /// Bytes that one planner call may hand to the host.
+    pub planner_hostcall_bytes: usize,
+    /// Size of a component in bytes.
+    pub component_bytes: usize,
+    /// Core modules in a component.
+    pub modules: usize,
+    /// Functions in a component, all modules together.
+    pub functions: usize,
+    /// Size of one function body in bytes.
+    pub body_bytes: usize,
+    /// Compiling one component: wall clock and processor time.
+    pub compile_time: Duration,
+    /// Address space of the compiling process in bytes.
+    pub compile_memory_bytes: u64,
+    /// Log lines a second, for one policy on all workers together.
+    pub log_lines_per_second: u32,
+    /// Bytes of one log line; the rest is cut off.
+    pub log_line_bytes: usize,
+    /// Keys and values of the settings that one call carries, in bytes.
+    pub settings_bytes: usize,
+    /// Instances that the pool holds: two versions of 32 policies on 15 workers and in the planner.
+    pub pool_instances: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            tick: Duration::from_millis(10),
+            worker_deadline: Duration::from_millis(50),
+            planner_deadline: Duration::from_secs(2),
+            hot_fuel: 50_000,
+            adopt_fuel: 5_000_000,
+            planner_fuel: 50_000_000,
+            core_share_percent: 20,
+            memory_bytes: 16 << 20,
+            memories: 4,
+            tables: 16,
+            table_elements: 20_000,
+            instances: 32,
+            wasm_stack_bytes: 256 << 10,
+            hot_hostcall_bytes: 1 << 20,
+            planner_hostcall_bytes: 16 << 20,
+            component_bytes: 2 << 20,
+            modules: 8,
+            functions: 20_000,
+            body_bytes: 1 << 20,
+            compile_time: Duration::from_secs(30),
+            compile_memory_bytes: 1 << 30,
+            log_lines_per_second: 10,
+            log_line_bytes: 256,
+            settings_bytes: 64 << 10,
+            pool_instances: 1024,
+        }
+    }
+}
+
+/// What one entry into a guest may spend.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Budget {
+    /// Units of fuel.
+    pub(super) fuel: u64,
+    /// Epochs; one more than the deadline needs, since the first may end at once.
+    pub(super) ticks: u64,
+}
+
+impl Limits {
+    pub(super) fn decision(&self) -> Budget {
+        Budget { fuel: self.hot_fuel, ticks: self.ticks(self.worker_deadline) }
+    }
+
+    pub(super) fn adoption(&self) -> Budget {
+        Budget { fuel: self.adopt_fuel, ticks: self.ticks(self.worker_deadline) }
+    }
+
+    pub(super) fn planning(&self) -> Budget {
+        Budget { fuel: self.planner_fuel, ticks: self.ticks(self.planner_deadline) }
+    }
+
+    fn ticks(&self, deadline: Duration) -> u64 {
+        let tick = self.tick.as_millis().max(1);
+        u64::try_from(deadline.as_millis().div_ceil(tick)).unwrap_or(u64::MAX - 1) + 1
+    }
+}

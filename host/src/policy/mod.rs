@@ -1,0 +1,35 @@
+//! The policies: WebAssembly components that decide, and the sandbox in which they do.
+//!
+//! `contract` is what the rest of the host sees; the decision core needs nothing else. A component becomes a policy in `registry`: measured
+//! (`inspect`), compiled apart (`compile`), probed (`loaded`) and tested (`self_test`). Instances stand in two places: `planners`, off the
+//! data path, and `worker`, next to the connections. Both enter a guest through one function of `instance`, which arms the `limits`.
+
+pub mod breaker;
+pub mod catalogue;
+pub mod compile;
+pub mod contract;
+pub mod counters;
+pub mod directory;
+mod engine;
+pub mod fallback;
+mod host;
+pub mod inspect;
+mod instance;
+pub mod limits;
+mod loaded;
+pub mod planners;
+mod refusal;
+pub mod registry;
+mod self_test;
+mod wasi;
+mod wire;
+pub mod worker;
+
+pub use engine::Sandbox;
+pub use limits::Limits;
+pub use loaded::LoadedPolicy;
+pub use refusal::Refusal;
+pub use self_test::Cost;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,210 @@
+//! A worker's place: one instance of each policy version, next to the connections. Decisions come in, answers that have been checked go out;
+//! a policy that fails is dropped, rebuilt off the hot path, and in the end no longer asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_gettime};
+
+use self::installed::Installed;
+use super::breaker::Admission;
+use super::contract::{Connection, Decider, Fault, Outcome, ServiceId, Slot, Verdict};
+use super::counters::PolicyCounters;
+use super::instance::Instance;
+use super::loaded::LoadedPolicy;
+use crate::table::{Table, VersionId};
+
+mod installed;
+
+/// The policies of one worker.
+pub struct WorkerPolicies {
+    seed: u64,
+    /// By `VersionId`: a decision finds its policy without hashing.
+    policies: Vec<Option<Box<Installed>>>,
+    /// By `ServiceId`: how many groups and subsets the current table has.
+    bounds: Vec<Bounds>,
+    table: Arc<Table>,
+    /// Decisions until the next one that is timed.
+    untimed: u32,
+    random: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Bounds {
+    groups: u32,
+    subsets: u32,
+}
+
+/// One decision in this many is timed, on average; the distance varies, so that a policy cannot know which.
+const TIMED_ONE_IN: u32 = 64;
+
+impl WorkerPolicies {
+    /// A worker without policies. The seed, another on each worker, is passed to `configure` and spreads the rebuilding.
+    pub fn new(seed: u64) -> Self {
+        Self { seed, policies: Vec::new(), bounds: Vec::new(), table: Arc::default(), untimed: 1, random: seed | 1 }
+    }
+
+    /// Makes an instance of a version, unless there is one. To be called before a table names the version.
+    pub fn install(&mut self, policy: Arc<LoadedPolicy>, now_ms: u64) {
+        let at = policy.version().id.0 as usize;
+        if self.policies.len() <= at {
+            self.policies.resize_with(at + 1, || None);
+        }
+        if self.policies[at].is_none() {
+            let seed = self.seed ^ (at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            self.policies[at] = Some(Box::new(Installed::new(policy, seed, &self.table, now_ms)));
+        }
+    }
+
+    /// Drops a version that no table names any more.
+    pub fn retire(&mut self, version: VersionId) {
+        if let Some(policy) = self.policies.get_mut(version.0 as usize) {
+            *policy = None;
+        }
+    }
+
+    /// Hands the plans of the changed Service ports to the policies that they name, and the table to `load.active`. To be called before a
+    /// connection is decided with the table. A Service port that is gone is forgotten.
+    pub fn adopt(&mut self, table: &Arc<Table>, changed: &[ServiceId], now_ms: u64) {
+        self.table = Arc::clone(table);
+        for service in changed {
+            let at = *service as usize;
+            if self.bounds.len() <= at {
+                self.bounds.resize(at + 1, Bounds::default());
+            }
+            let port = table.port(*service);
+            self.bounds[at] =
+                port.map_or(Bounds::default(), |port| Bounds { groups: port.groups.len() as u32, subsets: port.subsets.len() as u32 });
+        }
+        for policy in self.policies.iter_mut().flatten() {
+            policy.adopt(table, changed, now_ms);
+        }
+    }
+
+    /// The Service port is gone, on all versions.
+    pub fn forget(&mut self, service: ServiceId) {
+        if let Some(bounds) = self.bounds.get_mut(service as usize) {
+            *bounds = Bounds::default();
+        }
+        self.policies.iter_mut().flatten().for_each(|policy| policy.forget(service));
+    }
+
+    /// Rebuilds what faulted and has waited long enough. To be called every 50 to 100 ms, between connections.
+    pub fn mend(&mut self, now_ms: u64) {
+        let table = &self.table;
+        self.policies.iter_mut().flatten().for_each(|policy| policy.mend(table, now_ms));
+    }
+
+    /// Makes every instance anew: the node changed.
+    pub fn reconfigure(&mut self, now_ms: u64) {
+        let table = &self.table;
+        self.policies.iter_mut().flatten().for_each(|policy| policy.rebuild(table, now_ms));
+    }
+
+    /// Tells the balancers that learn what became of their picks.
+    pub fn report(&mut self, now_ms: u64, outcomes: &[Outcome]) {
+        let table = &self.table;
+        for policy in self.policies.iter_mut().flatten() {
+            if policy.learns() {
+                let version = policy.version();
+                let picked = |outcome: &&Outcome| {
+                    let port = table.port(outcome.service);
+                    port.is_some_and(|port| port.balancer.planned().any(|planned| planned.version.id == version))
+                };
+                let theirs: Vec<Outcome> = outcomes.iter().filter(picked).copied().collect();
+                if !theirs.is_empty() {
+                    policy.report(now_ms, &theirs);
+                }
+            }
+        }
+    }
+
+    /// What was counted, version by version.
+    pub fn counters(&self) -> Vec<PolicyCounters> {
+        self.policies.iter().flatten().map(|policy| policy.counters()).collect()
+    }
+
+    /// One decision: the breaker, the call, the check of the answer, the counters.
+    #[inline]
+    fn decide<R: Copy>(
+        &mut self,
+        version: VersionId,
+        connection: &Connection,
+        call: impl FnOnce(&mut Instance) -> Result<R, Fault>,
+        check: impl FnOnce(R, Bounds) -> Result<R, Fault>,
+    ) -> Result<R, Fault> {
+        let Some(Some(policy)) = self.policies.get_mut(version.0 as usize) else { return Err(Fault::NotAsked("not installed")) };
+        let bounds = self.bounds.get(connection.service as usize).copied().unwrap_or_default();
+        let admission = policy.admit(connection);
+        if admission == Admission::Skip {
+            return Err(policy.not_asked());
+        }
+        self.untimed -= 1;
+        let answer = if self.untimed == 0 {
+            self.untimed = next_timed(&mut self.random);
+            let started = processor_time();
+            let answer = policy.call(call);
+            policy.busy(connection.now_ms, processor_time().saturating_sub(started) * TIMED_ONE_IN);
+            answer
+        } else {
+            policy.call(call)
+        };
+        let answer = answer.and_then(|answer| check(answer, bounds));
+        policy.settle(answer, admission, connection.now_ms)
+    }
+}
+
+impl Decider for WorkerPolicies {
+    fn choose_group(&mut self, version: VersionId, connection: &Connection) -> Result<Option<u32>, Fault> {
+        self.decide(
+            version,
+            connection,
+            |i| i.choose_group(connection),
+            |group, bounds| match group {
+                Some(group) if group >= bounds.groups => Err(Fault::OutOfRange(format!("group {group} of {}", bounds.groups))),
+                group => Ok(group),
+            },
+        )
+    }
+
+    fn choose_subset(&mut self, version: VersionId, connection: &Connection, group: Option<u32>) -> Result<Verdict, Fault> {
+        self.decide(
+            version,
+            connection,
+            |i| i.choose_subset(connection, group),
+            |verdict, bounds| match verdict {
+                Verdict::Forward(subset) if subset >= bounds.subsets => {
+                    Err(Fault::OutOfRange(format!("subset {subset} of {}", bounds.subsets)))
+                }
+                verdict => Ok(verdict),
+            },
+        )
+    }
+
+    fn pick(&mut self, version: VersionId, connection: &Connection, set: u32) -> Result<Option<Slot>, Fault> {
+        let answer = self.decide(version, connection, |i| i.pick(connection, set), |slot, _| Ok(slot));
+        if matches!(answer, Ok(None)) {
+            self.blame(version, &Fault::NoOpinion);
+        }
+        answer
+    }
+
+    fn blame(&mut self, version: VersionId, fault: &Fault) {
+        if let Some(Some(policy)) = self.policies.get_mut(version.0 as usize) {
+            policy.blame(fault);
+        }
+    }
+}
+
+/// A number of decisions around `TIMED_ONE_IN`, from 1 to twice that (xorshift).
+fn next_timed(random: &mut u64) -> u32 {
+    *random ^= *random << 13;
+    *random ^= *random >> 7;
+    *random ^= *random << 17;
+    1 + (*random >> 32) as u32 % (2 * TIMED_ONE_IN - 1)
+}
+
+/// Processor time of this thread: what a policy takes while the thread is not running is not its doing.
+fn processor_time() -> Duration {
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
+}

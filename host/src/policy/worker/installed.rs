@@ -1,0 +1,308 @@
+//! One policy version on one worker: its instance or the wait for the next one, its breaker, its counters.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::policy::breaker::{Admission, Breaker, BreakerState};
+use crate::policy::contract::{Connection, Fault, Outcome, Place, ServiceId, StageKind};
+use crate::policy::counters::PolicyCounters;
+use crate::policy::instance::Instance;
+use crate::policy::loaded::LoadedPolicy;
+use crate::table::{Port, Table, VersionId};
+
+pub(super) struct Installed {
+    policy: Arc<LoadedPolicy>,
+    seed: u64,
+    instance: Option<Instance>,
+    backoff: Backoff,
+    breaker: Breaker,
+    counters: PolicyCounters,
+    /// Services whose plan made `adopt` fault: not replayed until the plan changes, so that one Service's plan cannot take the policy
+    /// from all others.
+    unadopted: BTreeSet<ServiceId>,
+    /// The latest time that anyone told.
+    now_ms: u64,
+}
+
+impl Installed {
+    pub(super) fn new(policy: Arc<LoadedPolicy>, seed: u64, table: &Arc<Table>, now_ms: u64) -> Self {
+        let counters = PolicyCounters::new(Arc::clone(policy.version()), policy.stage());
+        let breaker = Breaker::new(policy.limits().core_share_percent);
+        let backoff = Backoff::new(seed);
+        let mut installed = Self { policy, seed, instance: None, backoff, breaker, counters, unadopted: BTreeSet::new(), now_ms };
+        installed.build(table);
+        installed
+    }
+
+    pub(super) fn version(&self) -> VersionId {
+        self.policy.version().id
+    }
+
+    pub(super) fn learns(&self) -> bool {
+        self.policy.learns()
+    }
+
+    #[inline]
+    pub(super) fn admit(&mut self, connection: &Connection) -> Admission {
+        self.now_ms = connection.now_ms;
+        if self.instance.is_none() || (!self.unadopted.is_empty() && self.unadopted.contains(&connection.service)) {
+            return Admission::Skip;
+        }
+        self.breaker.admit(connection.now_ms)
+    }
+
+    /// Why `admit` said no.
+    pub(super) fn not_asked(&mut self) -> Fault {
+        let why = if self.instance.is_none() {
+            "being rebuilt"
+        } else if self.breaker.state() == BreakerState::Open {
+            "its breaker is open"
+        } else {
+            "it failed on this Service's plan"
+        };
+        let fault = Fault::NotAsked(why);
+        self.counters.fault(&fault);
+        fault
+    }
+
+    #[inline]
+    pub(super) fn call<R>(&mut self, call: impl FnOnce(&mut Instance) -> Result<R, Fault>) -> Result<R, Fault> {
+        let Some(instance) = &mut self.instance else { return Err(Fault::NotAsked("being rebuilt")) };
+        let answer = call(instance);
+        self.counters.spent(instance.last_fuel());
+        answer
+    }
+
+    /// Counts a decision; its answer is passed on, unless it was asked in shadow.
+    #[inline]
+    pub(super) fn settle<R>(&mut self, answer: Result<R, Fault>, admission: Admission, now_ms: u64) -> Result<R, Fault> {
+        match answer {
+            Ok(_) if admission == Admission::Shadow => {
+                self.breaker.good();
+                self.counters.shadowed += 1;
+                Err(Fault::NotAsked("its breaker is half-open"))
+            }
+            Ok(answer) => {
+                self.breaker.good();
+                self.counters.answered += 1;
+                Ok(answer)
+            }
+            Err(fault) => {
+                self.failed(&fault, now_ms);
+                Err(fault)
+            }
+        }
+    }
+
+    pub(super) fn busy(&mut self, now_ms: u64, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.counters.busy_ns = self.counters.busy_ns.saturating_add(nanos);
+        if self.breaker.busy(now_ms, nanos) {
+            let share = self.policy.limits().core_share_percent;
+            tracing::warn!(policy = %self.policy.version().name, "took more than {share} % of a core; it is not asked for a while");
+        }
+    }
+
+    /// The caller found the answer out of range, or that there was none.
+    pub(super) fn blame(&mut self, fault: &Fault) {
+        if matches!(fault, Fault::NoOpinion | Fault::NotAsked(_)) {
+            self.counters.fault(fault);
+        } else {
+            self.failed(fault, self.now_ms);
+        }
+        // It was counted as answered when it answered.
+        self.counters.answered = self.counters.answered.saturating_sub(1);
+    }
+
+    pub(super) fn adopt(&mut self, table: &Arc<Table>, changed: &[ServiceId], now_ms: u64) {
+        self.now_ms = now_ms;
+        for service in changed {
+            self.unadopted.remove(service);
+        }
+        let Some(instance) = &mut self.instance else { return };
+        instance.set_table(table);
+        for service in changed {
+            if let Some(port) = table.port(*service) {
+                self.adopt_port(port);
+            } else {
+                self.forget(*service);
+            }
+        }
+    }
+
+    pub(super) fn forget(&mut self, service: ServiceId) {
+        self.unadopted.remove(&service);
+        if let Some(instance) = &mut self.instance
+            && let Err(fault) = instance.forget(service)
+        {
+            self.failed(&fault, self.now_ms);
+        }
+    }
+
+    pub(super) fn report(&mut self, now_ms: u64, outcomes: &[Outcome]) {
+        self.now_ms = now_ms;
+        if self.breaker.state() == BreakerState::Open {
+            return;
+        }
+        if let Some(instance) = &mut self.instance
+            && let Err(fault) = instance.report(now_ms, outcomes)
+        {
+            self.failed(&fault, now_ms);
+        }
+    }
+
+    pub(super) fn mend(&mut self, table: &Arc<Table>, now_ms: u64) {
+        self.now_ms = now_ms;
+        if self.instance.is_none() && now_ms >= self.backoff.until_ms {
+            self.counters.rebuilt += 1;
+            self.build(table);
+        }
+    }
+
+    pub(super) fn rebuild(&mut self, table: &Arc<Table>, now_ms: u64) {
+        self.now_ms = now_ms;
+        self.build(table);
+    }
+
+    pub(super) fn counters(&self) -> PolicyCounters {
+        let mut counters = self.counters.clone();
+        counters.breaker = self.breaker.state();
+        counters.breaker_opened = self.breaker.opened();
+        (counters.log_lines, counters.log_dropped) = self.policy.log_counts();
+        if let Some(instance) = &self.instance {
+            counters.memory_peak_bytes = counters.memory_peak_bytes.max(instance.memory_peak());
+        }
+        counters
+    }
+
+    /// A fresh instance, with the plans of the table. A plan on which it faults is left out of the next attempt.
+    fn build(&mut self, table: &Arc<Table>) {
+        self.keep_peak();
+        match self.policy.instantiate(Place::Worker(self.seed)) {
+            Ok(mut instance) => {
+                instance.set_table(table);
+                self.instance = Some(instance);
+            }
+            Err(fault) => {
+                self.failed(&fault, self.now_ms);
+                return;
+            }
+        }
+        for port in table.ports.iter().flatten() {
+            if self.instance.is_some() && !self.unadopted.contains(&port.id) {
+                self.adopt_port(port);
+            }
+        }
+    }
+
+    fn adopt_port(&mut self, port: &Port) {
+        let version = self.version();
+        let Some(instance) = &mut self.instance else { return };
+        let adopted = match self.policy.stage() {
+            StageKind::Selector => {
+                let planned = port.selector.planned().find(|planned| planned.version.id == version);
+                planned.map_or(Ok(()), |planned| instance.adopt(port.id, &planned.plan))
+            }
+            StageKind::TrafficPolicy => {
+                let planned = port.traffic_policy.planned().find(|planned| planned.version.id == version);
+                planned.map_or(Ok(()), |planned| instance.adopt(port.id, &planned.plan))
+            }
+            StageKind::Balancer => {
+                let planned = port.balancer.planned().find(|planned| planned.version.id == version);
+                planned.map_or(Ok(()), |planned| {
+                    let mut plans = planned.plan.iter().enumerate();
+                    plans.try_for_each(|(set, plan)| instance.adopt_set(port.id, set as u32, plan))
+                })
+            }
+        };
+        if let Err(fault) = adopted {
+            tracing::warn!(policy = %self.policy.version().name, service = %port, "its worker failed on its plan: {fault}");
+            self.unadopted.insert(port.id);
+            self.failed(&fault, self.now_ms);
+        }
+    }
+
+    /// Counts a fault; an instance that it left unusable is dropped.
+    #[cold]
+    fn failed(&mut self, fault: &Fault, now_ms: u64) {
+        self.counters.fault(fault);
+        if matches!(fault, Fault::NotAsked(_) | Fault::NoOpinion) {
+            return;
+        }
+        self.breaker.fault(now_ms);
+        if self.instance.as_ref().is_none_or(Instance::is_dead) {
+            self.keep_peak();
+            self.instance = None;
+            self.backoff.wait(now_ms);
+        }
+    }
+
+    fn keep_peak(&mut self) {
+        if let Some(instance) = &self.instance {
+            self.counters.memory_peak_bytes = self.counters.memory_peak_bytes.max(instance.memory_peak());
+        }
+    }
+}
+
+/// How long to wait before the next instance: 100 ms × 2^k with jitter, at most 30 s; from the start again after a quiet minute.
+struct Backoff {
+    exponent: u32,
+    until_ms: u64,
+    random: u64,
+}
+
+const FIRST_MS: u64 = 100;
+const LONGEST_MS: u64 = 30_000;
+const QUIET_MS: u64 = 60_000;
+
+impl Backoff {
+    fn new(seed: u64) -> Self {
+        Self { exponent: 0, until_ms: 0, random: seed | 1 }
+    }
+
+    fn wait(&mut self, now_ms: u64) {
+        if now_ms > self.until_ms.saturating_add(QUIET_MS) {
+            self.exponent = 0;
+        }
+        let full = (FIRST_MS << self.exponent.min(16)).min(LONGEST_MS);
+        self.exponent += 1;
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        // Between half and all of it: workers that failed together don't come back together.
+        self.until_ms = now_ms.saturating_add(full / 2 + self.random % (full / 2 + 1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_half_a_minute_and_differ_by_seed() {
+        let waits = |seed| {
+            let mut backoff = Backoff::new(seed);
+            (0..12)
+                .map(|_| {
+                    backoff.wait(0);
+                    backoff.until_ms
+                })
+                .collect::<Vec<u64>>()
+        };
+        for (k, wait) in waits(7).into_iter().enumerate() {
+            let full = (100_u64 << k).min(30_000);
+            assert!((full / 2..=full).contains(&wait), "wait {k} is {wait}");
+        }
+        assert_ne!(waits(7), waits(8));
+    }
+
+    #[test]
+    fn a_quiet_minute_starts_over() {
+        let mut backoff = Backoff::new(7);
+        (0..10).for_each(|_| backoff.wait(0));
+        let late = backoff.until_ms + 60_001;
+        backoff.wait(late);
+        assert!(backoff.until_ms - late <= 100);
+    }
+}
