@@ -133,8 +133,10 @@ impl std::fmt::Display for Port {
 }
 
 impl Port {
-    /// The candidate set for a group (`None`: any) and a subset, unless it is empty.
+    /// The candidate set for a group (`None`: any) and a subset, unless it is empty. Where groups make no difference (there is one at
+    /// most, or no selector put the endpoints into them), there are only sets of "any group", and they answer for every group.
     pub fn set(&self, group: Option<u32>, subset: u32) -> Option<(u32, &CandidateSet)> {
+        let group = group.filter(|_| self.sets.iter().any(|set| set.group.is_some()));
         let at = self.sets.iter().position(|set| set.group == group && set.subset == subset)?;
         Some((at as u32, &self.sets[at]))
     }

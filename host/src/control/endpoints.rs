@@ -1,0 +1,322 @@
+//! Which endpoints a Service port has (kubernetes-semantics 1.3, 2.1, 2.2, 2.7, 2.11): the pods that the selector stage named, and
+//! those written by hand.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use super::index::{ClassId, Index, Namespace, PodEntry};
+use super::{Family, ServiceName, Settings, about, located};
+use crate::objects::model::{
+    Conditions, Diagnostic, EndpointPort, EndpointSlice, Endpoints, Labels, Service, ServicePort, Severity, TargetPort,
+};
+use crate::table::Endpoint;
+
+/// An endpoint before it has a slot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolvedEndpoint {
+    /// Where to connect to.
+    pub address: SocketAddr,
+    /// Ready, serving, terminating.
+    pub conditions: Conditions,
+    /// 0: never picked.
+    pub weight: u32,
+    /// On the node that this host serves.
+    pub local: bool,
+    /// The node's name.
+    pub node: Option<Arc<str>>,
+    /// Its zone.
+    pub zone: Option<Arc<str>>,
+    /// `hints.forNodes` of a hand-written slice.
+    pub node_hints: Vec<String>,
+    /// `hints.forZones` of a hand-written slice.
+    pub zone_hints: Vec<String>,
+    /// The pod's labels.
+    pub labels: Arc<Labels>,
+    /// The selector's group.
+    pub group: Option<u32>,
+    /// When it last became ready.
+    pub ready_since_ms: u64,
+}
+
+/// What a Service port's endpoints are resolved from.
+pub(super) struct Wanted<'a> {
+    pub(super) service: &'a Service,
+    pub(super) port: &'a ServicePort,
+    pub(super) family: Family,
+    /// The classes that back it, with their groups.
+    pub(super) classes: &'a BTreeMap<ClassId, Option<u32>>,
+    /// Its endpoints until now, by address: hand-written endpoints have no history of their own.
+    pub(super) before: &'a [Endpoint],
+}
+
+/// Endpoints in the order of their addresses, and what kept others out.
+#[derive(Debug, Default)]
+pub(super) struct Resolved {
+    pub(super) endpoints: Vec<ResolvedEndpoint>,
+    pub(super) tally: Tally,
+}
+
+/// What was looked at: for the message when nothing is left.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pods: usize,
+    finished: usize,
+    without_address: usize,
+    without_port: usize,
+    on_unknown_node: Vec<String>,
+    written: usize,
+    written_ports: Vec<String>,
+}
+
+/// The endpoints of a Service port.
+pub(super) fn resolve(index: &Index, settings: &Settings, wanted: &Wanted<'_>, now_ms: u64) -> Resolved {
+    let Some(namespace) = index.namespace(&wanted.service.meta.namespace) else { return Resolved::default() };
+    let mut resolution = Resolution { index, settings, wanted, now_ms, found: BTreeMap::new(), tally: Tally::default() };
+    resolution.pods(namespace);
+    resolution.slices(namespace);
+    resolution.endpoints(namespace);
+    Resolved { endpoints: resolution.found.into_values().collect(), tally: resolution.tally }
+}
+
+struct Resolution<'a> {
+    index: &'a Index,
+    settings: &'a Settings,
+    wanted: &'a Wanted<'a>,
+    now_ms: u64,
+    found: BTreeMap<SocketAddr, ResolvedEndpoint>,
+    tally: Tally,
+}
+
+impl Resolution<'_> {
+    fn pods(&mut self, namespace: &Namespace) {
+        for (class, group) in self.wanted.classes {
+            let Some(class) = namespace.classes.get(class) else { continue };
+            for entry in class.pods.iter().filter_map(|name| namespace.pods.get(name)) {
+                self.tally.pods += 1;
+                self.pod(entry, &class.labels, *group);
+            }
+        }
+    }
+
+    fn pod(&mut self, entry: &PodEntry, labels: &Arc<Labels>, group: Option<u32>) {
+        let (pod, service) = (&entry.pod, self.wanted.service);
+        if pod.finished {
+            self.tally.finished += 1;
+            return;
+        }
+        let Some(ip) = pod.addresses.iter().copied().find(|ip| self.wanted.family.holds(*ip)) else {
+            self.tally.without_address += 1;
+            return;
+        };
+        let Some(port) = self.target_port(entry) else {
+            self.tally.without_port += 1;
+            return;
+        };
+        // Row 2.6: a pod on a node that is not there is left out, unless not-ready addresses are published too (1.23).
+        if let Some(node) = &pod.node
+            && !self.index.nodes.is_empty()
+            && !self.index.nodes.contains_key(node)
+            && !service.publish_not_ready
+        {
+            self.tally.on_unknown_node.push(node.clone());
+            return;
+        }
+        let (serving, terminating) = (pod.ready, pod.meta.terminating);
+        let ready = service.publish_not_ready || (serving && !terminating);
+        self.add(ResolvedEndpoint {
+            address: SocketAddr::new(ip, port),
+            conditions: Conditions { ready, serving, terminating },
+            weight: pod.weight.unwrap_or(1),
+            local: self.is_local(pod.node.as_deref(), ip),
+            node: entry.node.clone(),
+            zone: self.zone_of(pod.node.as_deref()),
+            node_hints: Vec::new(),
+            zone_hints: Vec::new(),
+            labels: Arc::clone(labels),
+            group,
+            ready_since_ms: entry.ready_since_ms,
+        });
+    }
+
+    /// Row 1.3: a named port is looked for by name and protocol, pod by pod.
+    fn target_port(&self, entry: &PodEntry) -> Option<u16> {
+        match &self.wanted.port.target_port {
+            TargetPort::Number(number) => Some(*number),
+            TargetPort::Name(name) => {
+                let mut ports = entry.pod.ports.iter();
+                let named = ports.find(|port| port.name.as_ref() == Some(name) && port.protocol == self.wanted.port.protocol);
+                named.map(|port| port.port)
+            }
+        }
+    }
+
+    fn slices(&mut self, namespace: &Namespace) {
+        let selects = self.wanted.service.selector.is_some();
+        for slice in namespace.slices.get(&self.wanted.service.meta.name).into_iter().flat_map(BTreeMap::values) {
+            // What Kubernetes' own controller made of pods is made of pods here too: a dump of a cluster must not count them twice.
+            if selects && slice.meta.labels.get(MANAGED_BY).is_some_and(|manager| manager == SLICE_CONTROLLER) {
+                continue;
+            }
+            self.slice(slice);
+        }
+    }
+
+    fn slice(&mut self, slice: &EndpointSlice) {
+        self.tally.written += slice.endpoints.len();
+        for port in self.joined(&slice.ports) {
+            for written in slice.endpoints.iter().filter(|written| self.wanted.family.holds(written.ip)) {
+                let address = SocketAddr::new(written.ip, port);
+                self.add(ResolvedEndpoint {
+                    address,
+                    conditions: written.conditions,
+                    weight: written.weight.unwrap_or(1),
+                    local: self.is_local(written.node.as_deref(), written.ip),
+                    node: written.node.as_deref().map(Arc::from),
+                    zone: written.zone.as_deref().map(Arc::from).or_else(|| self.zone_of(written.node.as_deref())),
+                    node_hints: written.node_hints.clone(),
+                    zone_hints: written.zone_hints.clone(),
+                    labels: Arc::default(),
+                    group: None,
+                    ready_since_ms: self.written_since(address, written.conditions.ready),
+                });
+            }
+        }
+    }
+
+    /// Row 2.11: the Endpoints object of a Service without a selector counts as if it had been written as a slice.
+    fn endpoints(&mut self, namespace: &Namespace) {
+        let service = self.wanted.service;
+        if service.selector.is_some() {
+            return;
+        }
+        let Some(written) = namespace.endpoints.get(&service.meta.name).filter(|written| is_mirrored(written)) else { return };
+        for subset in &written.subsets {
+            self.tally.written += subset.addresses.len();
+            for port in self.joined(&subset.ports) {
+                for entry in subset.addresses.iter().filter(|entry| self.wanted.family.holds(entry.ip)) {
+                    let address = SocketAddr::new(entry.ip, port);
+                    self.add(ResolvedEndpoint {
+                        address,
+                        conditions: Conditions { ready: entry.ready, serving: entry.ready, terminating: false },
+                        weight: 1,
+                        local: self.is_local(entry.node.as_deref(), entry.ip),
+                        node: entry.node.as_deref().map(Arc::from),
+                        zone: self.zone_of(entry.node.as_deref()),
+                        node_hints: Vec::new(),
+                        zone_hints: Vec::new(),
+                        labels: Arc::default(),
+                        group: None,
+                        ready_since_ms: self.written_since(address, entry.ready),
+                    });
+                }
+            }
+        }
+    }
+
+    /// The numbers of the ports that are the Service port's: joined by name and protocol, never by number.
+    fn joined(&mut self, ports: &[EndpointPort]) -> Vec<u16> {
+        self.tally.written_ports.extend(ports.iter().map(|port| port.name.clone()));
+        let wanted = self.wanted.port;
+        let same = ports.iter().filter(|port| port.name == wanted.name && port.protocol == wanted.protocol);
+        same.map(|port| port.port).collect()
+    }
+
+    /// Row 2.7: an endpoint may be found twice; one that is local wins.
+    fn add(&mut self, endpoint: ResolvedEndpoint) {
+        let known = self.found.get(&endpoint.address);
+        if known.is_none_or(|known| endpoint.local && !known.local) {
+            self.found.insert(endpoint.address, endpoint);
+        }
+    }
+
+    fn is_local(&self, node: Option<&str>, ip: IpAddr) -> bool {
+        match node {
+            Some(node) => node == self.settings.node.name,
+            None => ip.is_loopback() || self.settings.node_addresses.contains(&ip),
+        }
+    }
+
+    fn zone_of(&self, node: Option<&str>) -> Option<Arc<str>> {
+        let node = node?;
+        let known = self.index.nodes.get(node).and_then(|node| node.zone.as_deref());
+        let own = (node == self.settings.node.name).then_some(self.settings.node.zone.as_deref()).flatten();
+        known.or(own).map(Arc::from)
+    }
+
+    fn written_since(&self, address: SocketAddr, ready: bool) -> u64 {
+        let before = self.wanted.before;
+        let before = before.binary_search_by_key(&address, |endpoint| endpoint.address).ok().map(|at| &before[at]);
+        match before {
+            Some(before) if before.conditions.ready || !ready => before.ready_since_ms,
+            _ if ready => self.now_ms,
+            _ => 0,
+        }
+    }
+}
+
+/// Why connections would find nobody, if that is so.
+pub(super) fn nobody(service: &Service, port: &ServicePort, resolved: &Resolved) -> Option<Diagnostic> {
+    let endpoints = &resolved.endpoints;
+    let tally = &resolved.tally;
+    if endpoints.iter().any(|endpoint| endpoint.conditions.ready && endpoint.weight > 0) {
+        return None;
+    }
+    let pods = |count: usize| format!("{count} pod{}", if count == 1 { "" } else { "s" });
+    let (message, remedy) = if endpoints.iter().any(|endpoint| endpoint.conditions.ready) {
+        ("no endpoint may be picked: every ready one has weight 0".to_owned(), None)
+    } else if !endpoints.is_empty() {
+        let one = endpoints.len() == 1;
+        let message = format!("no ready endpoint: {} known, {} ready", endpoints.len(), if one { "it is not" } else { "none is" });
+        (message, None)
+    } else if let Some(selector) = &service.selector {
+        let selector = selector.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
+        if tally.pods == 0 {
+            let remedy = format!("compare spec.selector with metadata.labels of the pods in namespace {}", service.meta.namespace);
+            (format!("no endpoints: selector {selector} matches no pod"), Some(remedy))
+        } else {
+            let matched = pods(tally.pods);
+            match tally {
+                Tally { without_port, .. } if *without_port > 0 => {
+                    let TargetPort::Name(name) = &port.target_port else { return None };
+                    let message = format!("no endpoints: {matched} matched, none has a container port named {name} for the protocol");
+                    (message, Some("name the port in the pods, or give targetPort as a number".to_owned()))
+                }
+                Tally { on_unknown_node, .. } if !on_unknown_node.is_empty() => {
+                    let node = &on_unknown_node[0];
+                    let message = format!("no endpoints: {matched} matched, on nodes that have no Node object ({node})");
+                    (message, Some("add the Node objects, or leave out all of them".to_owned()))
+                }
+                Tally { without_address, .. } if *without_address > 0 => {
+                    (format!("no endpoints: {matched} matched, none has an address of this family in status.podIPs"), None)
+                }
+                _ => (format!("no endpoints: {matched} matched, all have finished"), None),
+            }
+        }
+    } else if tally.written == 0 {
+        let name = ServiceName::of(&service.meta);
+        let message = "no endpoints: it has no selector, and no Endpoints or EndpointSlice is written for it".to_owned();
+        let remedy = format!("write an Endpoints object named {}, or an EndpointSlice labelled {SERVICE_NAME}: {}", name.name, name.name);
+        (message, Some(remedy))
+    } else {
+        let mut names: Vec<&str> = tally.written_ports.iter().map(|name| if name.is_empty() { "(unnamed)" } else { name }).collect();
+        names.sort_unstable();
+        names.dedup();
+        let wanted = if port.name.is_empty() { "(unnamed)" } else { &port.name };
+        let message =
+            format!("no endpoints for port {wanted}: those written by hand have ports {}, of its family and protocol none", names.join(", "));
+        (message, Some("endpoints are joined by port name and protocol, not by number: give both the same name".to_owned()))
+    };
+    Some(Diagnostic { remedy, ..located(&service.meta, about(service), Severity::Warning, message) })
+}
+
+fn is_mirrored(written: &Endpoints) -> bool {
+    let skipped = written.meta.labels.get(SKIP_MIRROR).is_some_and(|value| value == "true");
+    !skipped && !written.meta.annotations.contains_key(LEADER)
+}
+
+const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
+const SLICE_CONTROLLER: &str = "endpointslice-controller.k8s.io";
+const SKIP_MIRROR: &str = "endpointslice.kubernetes.io/skip-mirror";
+const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
+const SERVICE_NAME: &str = "kubernetes.io/service-name";

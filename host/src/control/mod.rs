@@ -1,0 +1,321 @@
+//! The control side: objects in, routing tables out. Pure: no I/O, no clock and no randomness of its own. Work is proportional to the
+//! change: a port is planned again when its Service, its endpoints or one of its policies changed, and then only the stages that see
+//! a difference.
+
+mod allocation;
+mod bands;
+mod endpoints;
+mod frontends;
+mod index;
+mod loads;
+mod plans;
+mod port;
+mod round;
+mod stages;
+pub mod vip;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+pub use self::allocation::Allocation;
+pub use self::endpoints::ResolvedEndpoint;
+use self::index::{Dirty, Index};
+use self::port::PortState;
+use crate::objects::model::{Diagnostic, Meta, Protocol, Service, Severity};
+use crate::policy::catalogue::Catalogue;
+use crate::policy::contract::{Fault, Node, Planner, StageKind};
+use crate::store::Change;
+use crate::table::{FrontendKey, FrontendKind, Port, ServiceId, Table, VersionId};
+
+/// What the host knows of itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The node that this host serves. Zone and labels of its Node object, where there is one, come before these.
+    pub node: Node,
+    /// Where node ports listen.
+    pub node_port_addresses: Vec<IpAddr>,
+    /// The machine's own addresses: clients from there are the node, endpoints there are local.
+    pub node_addresses: Vec<IpAddr>,
+    /// Where cluster IPs come from; those that are allocated, from the first.
+    pub service_ranges: Vec<IpNet>,
+    /// Where node ports come from.
+    pub node_port_range: RangeInclusive<u16>,
+    /// Clients from there are pods.
+    pub pod_ranges: Vec<IpNet>,
+}
+
+impl Default for Settings {
+    /// Kubernetes' own ranges, and no node.
+    fn default() -> Self {
+        let service_range = ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(10, 96, 0, 0), 12);
+        Self {
+            node: Node::default(),
+            node_port_addresses: Vec::new(),
+            node_addresses: Vec::new(),
+            service_ranges: vec![service_range.into()],
+            node_port_range: 30000..=32767,
+            pod_ranges: Vec::new(),
+        }
+    }
+}
+
+/// A table, and what is new in it.
+#[derive(Clone)]
+pub struct Update {
+    /// Its generation is the former's where nothing changed.
+    pub table: Arc<Table>,
+    /// Ports whose plans workers must adopt.
+    pub changed: Vec<ServiceId>,
+    /// Ports that are gone: workers forget them. Their ids come back no sooner than in the next update.
+    pub removed: Vec<ServiceId>,
+    /// What has come to be wrong. What already was is in [`Controller::diagnostics`].
+    pub diagnostics: Vec<Diagnostic>,
+    /// What planners did wrong, for counters.
+    pub faults: Vec<(VersionId, Fault)>,
+}
+
+/// Turns changes of objects into tables.
+pub struct Controller {
+    settings: Settings,
+    /// The node with what its Node object says.
+    node: Node,
+    catalogue: Catalogue,
+    index: Index,
+    dirty: Dirty,
+    allocator: allocation::Allocator,
+    frontends: frontends::Frontends,
+    services: BTreeMap<ServiceName, Applied>,
+    /// Services that are not applied as they stand, and why.
+    refused: BTreeMap<ServiceName, Vec<Diagnostic>>,
+    ports: BTreeMap<ServiceId, PortState>,
+    ids: Ids,
+    loads: loads::Loads,
+    table: Arc<Table>,
+}
+
+/// A Service that is in force: as it was last admitted.
+struct Applied {
+    service: Arc<Service>,
+    allocation: Allocation,
+    ports: BTreeMap<PortKey, ServiceId>,
+    frontends: BTreeMap<FrontendKey, (FrontendKind, ServiceId)>,
+    /// Addresses that another Service has.
+    missed: BTreeSet<FrontendKey>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// Ids of ports, dense.
+#[derive(Debug, Default)]
+struct Ids {
+    free: BTreeSet<ServiceId>,
+    /// Freed in the update that is being made, or was made last: not to be used in it.
+    retired: Vec<ServiceId>,
+    next: ServiceId,
+}
+
+impl Ids {
+    fn draw(&mut self) -> ServiceId {
+        self.free.pop_first().unwrap_or_else(|| {
+            self.next += 1;
+            self.next - 1
+        })
+    }
+}
+
+impl Controller {
+    /// With no objects and no policies.
+    pub fn new(settings: Settings) -> Self {
+        let mut controller = Self {
+            node: settings.node.clone(),
+            catalogue: Catalogue::default(),
+            index: Index::default(),
+            dirty: Dirty { origins: true, ..Dirty::default() },
+            allocator: allocation::Allocator::new(&settings.service_ranges, settings.node_port_range.clone()),
+            frontends: frontends::Frontends::default(),
+            services: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            ids: Ids::default(),
+            loads: loads::Loads::default(),
+            table: Arc::default(),
+            settings,
+        };
+        controller.settings.node.labels.sort();
+        controller.node.labels.sort();
+        controller
+    }
+
+    /// Takes changes in and notes what they touch; nothing is planned yet.
+    pub fn apply(&mut self, changes: Vec<Change>, now_ms: u64) {
+        for change in changes {
+            self.index.apply(change, &self.settings.node.name, now_ms, &mut self.dirty);
+        }
+    }
+
+    /// New versions of policies: the ports that use one are planned again.
+    pub fn catalogue(&mut self, catalogue: Catalogue) {
+        let before = std::mem::replace(&mut self.catalogue, catalogue);
+        let changed = |stage: StageKind, name: &Arc<str>| before.entry(stage, name) != self.catalogue.entry(stage, name);
+        let touched = self.ports.values().filter(|port| {
+            port.selector.names().any(|name| changed(StageKind::Selector, name))
+                || port.traffic_policy.names().any(|name| changed(StageKind::TrafficPolicy, name))
+                || port.balancer.names().any(|name| changed(StageKind::Balancer, name))
+        });
+        self.dirty.ports.extend(touched.map(|port| port.id));
+    }
+
+    /// Ports that a policy could not plan are planned again at the next rebuild. For the caller's timer; true if there are any.
+    pub fn retry_faulted(&mut self) -> bool {
+        let faulted: Vec<ServiceId> = self.ports.values().filter(|port| port.faulted()).map(|port| port.id).collect();
+        self.dirty.ports.extend(&faulted);
+        !faulted.is_empty()
+    }
+
+    /// Whether there is something to rebuild.
+    pub fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// The node that this host serves, with what its Node object says.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    /// The last table.
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// Everything that is wrong now.
+    pub fn diagnostics(&self) -> Vec<&Diagnostic> {
+        let services = self.services.values().flat_map(|applied| &applied.diagnostics);
+        let ports = self.ports.values().flat_map(|port| &port.diagnostics);
+        let mut all: Vec<&Diagnostic> = Vec::new();
+        for diagnostic in self.refused.values().flatten().chain(services).chain(ports) {
+            if !all.contains(&diagnostic) {
+                all.push(diagnostic);
+            }
+        }
+        all
+    }
+
+    /// The last table with every endpoint masked that has left since. No policy is asked, so this is quick; `None` if nothing left.
+    pub fn masked_table(&mut self) -> Option<Update> {
+        let mut touched = self.dirty.ports.clone();
+        let (on_nodes, _) = self.index.touched_by_nodes(&self.dirty.nodes);
+        touched.extend(on_nodes);
+        touched.extend(self.dirty.hand_written.iter().filter_map(|name| self.services.get(name)).flat_map(|s| s.ports.values()));
+        let mut table = Table::clone(&self.table);
+        let mut masked_any = false;
+        for id in touched {
+            let Some(state) = self.ports.get_mut(&id) else { continue };
+            let left = state.left(&self.index, &self.settings, 0);
+            let Some(entry) = state.entry.as_ref().filter(|entry| left.len() > entry.masked.len()) else { continue };
+            let masked = Arc::new(Port { masked: left.into_iter().collect(), ..Port::clone(entry) });
+            state.entry = Some(Arc::clone(&masked));
+            table.ports.set(id as usize, Some(masked));
+            masked_any = true;
+        }
+        if !masked_any {
+            return None;
+        }
+        table.generation += 1;
+        self.table = Arc::new(table);
+        let table = Arc::clone(&self.table);
+        Some(Update { table, changed: Vec::new(), removed: Vec::new(), diagnostics: Vec::new(), faults: Vec::new() })
+    }
+
+    /// Plans what is dirty, and that only.
+    pub fn rebuild(&mut self, planner: &mut dyn Planner, now_ms: u64) -> Update {
+        round::run(self, planner, now_ms)
+    }
+}
+
+/// Namespace and name of a Service.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct ServiceName {
+    namespace: String,
+    name: String,
+}
+
+impl ServiceName {
+    fn of(meta: &Meta) -> Self {
+        Self { namespace: meta.namespace.clone(), name: meta.name.clone() }
+    }
+}
+
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// An IP family: worlds apart, even for one Service port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    fn of(ip: IpAddr) -> Self {
+        if ip.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+
+    fn holds(self, ip: IpAddr) -> bool {
+        self == Self::of(ip)
+    }
+}
+
+/// What makes a Service port that port: its number and protocol (kubernetes-semantics 1.2), in a family.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct PortKey {
+    service: ServiceName,
+    port: u16,
+    protocol: Protocol,
+    family: Family,
+}
+
+impl PortKey {
+    fn new(service: &ServiceName, port: &crate::objects::model::ServicePort, family: Family) -> Self {
+        Self { service: service.clone(), port: port.port, protocol: port.protocol, family }
+    }
+}
+
+/// `Service default/web`.
+fn about(service: &Service) -> String {
+    format!("Service {}/{}", service.meta.namespace, service.meta.name)
+}
+
+/// A diagnostic at the place where an object was read.
+fn located(meta: &Meta, object: String, severity: Severity, message: String) -> Diagnostic {
+    let location = meta.location.as_ref();
+    Diagnostic {
+        severity,
+        file: location.map(|at| at.file.display().to_string()),
+        line: location.map(|at| at.line),
+        column: None,
+        object: Some(object),
+        field: None,
+        message,
+        remedy: None,
+    }
+}
+
+/// Replaces what was wrong with what is wrong, and hands out what was not wrong before.
+fn renew(before: &mut Vec<Diagnostic>, now: Vec<Diagnostic>, arisen: &mut Vec<Diagnostic>) {
+    for diagnostic in &now {
+        if !before.contains(diagnostic) && !arisen.contains(diagnostic) {
+            arisen.push(diagnostic.clone());
+        }
+    }
+    *before = now;
+}
+
+#[cfg(test)]
+mod tests;

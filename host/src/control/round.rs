@@ -1,0 +1,317 @@
+//! One rebuild, from what is dirty to a table: Services are admitted, their ports and addresses settled, the touched ports planned.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::frontends::{self, Claim};
+use super::index::{self, Dirty};
+use super::port::{Outcome, PortState, Surroundings};
+use super::stages::Session;
+use super::{Applied, Controller, Family, PortKey, ServiceName, Update, renew};
+use crate::objects::model::{Diagnostic, Service};
+use crate::policy::contract::{Node, Planner};
+use crate::table::{Frontend, Origins, ServiceId, Table};
+
+/// What a rebuild gathers.
+struct Round<'a> {
+    session: Session<'a>,
+    table: Table,
+    now_ms: u64,
+    /// The table differs from the last in something.
+    touched: bool,
+    changed: Vec<ServiceId>,
+    removed: Vec<ServiceId>,
+    arisen: Vec<Diagnostic>,
+}
+
+pub(super) fn run(controller: &mut Controller, planner: &mut dyn Planner, now_ms: u64) -> Update {
+    let dirty = std::mem::take(&mut controller.dirty);
+    let catalogue = controller.catalogue.clone();
+    let retired = std::mem::take(&mut controller.ids.retired);
+    controller.ids.free.extend(retired);
+    let mut table = Table::clone(&controller.table);
+    table.generation += 1;
+    let mut round = Round {
+        session: Session { planner, catalogue: &catalogue, faults: Vec::new() },
+        table,
+        now_ms,
+        touched: false,
+        changed: Vec::new(),
+        removed: Vec::new(),
+        arisen: Vec::new(),
+    };
+    controller.settle_node(&dirty, &mut round);
+    let settled = controller.settle_services(&dirty.services, &mut round);
+    controller.plan_ports(dirty, settled, &mut round);
+    if round.touched {
+        controller.table = Arc::new(round.table);
+    }
+    Update {
+        table: Arc::clone(&controller.table),
+        changed: round.changed,
+        removed: round.removed,
+        diagnostics: round.arisen,
+        faults: round.session.faults,
+    }
+}
+
+impl Controller {
+    /// Who this host is, and who is a pod.
+    fn settle_node(&mut self, dirty: &Dirty, round: &mut Round<'_>) {
+        let object = self.index.nodes.get(&self.settings.node.name);
+        if dirty.all {
+            let own = &self.settings.node;
+            let node = object.map_or_else(
+                || own.clone(),
+                |object| Node {
+                    name: own.name.clone(),
+                    zone: object.zone.clone().or_else(|| own.zone.clone()),
+                    labels: index::records(&object.meta.labels),
+                },
+            );
+            if node != self.node {
+                self.node = node;
+                for port in self.ports.values_mut() {
+                    port.forget_plans();
+                }
+            }
+        }
+        if dirty.origins {
+            let own = self.settings.node_addresses.iter();
+            let addresses: BTreeSet<_> = own.chain(object.iter().flat_map(|object| &object.addresses)).copied().collect();
+            round.table.origins = Origins {
+                pods: self.index.pod_addresses.clone(),
+                pod_ranges: self.settings.pod_ranges.clone().into(),
+                node: addresses.into_iter().collect(),
+            };
+            round.touched = true;
+        }
+    }
+
+    /// Admits Services, and settles their ports and addresses. Returns the ports to plan.
+    fn settle_services(&mut self, dirty: &BTreeSet<ServiceName>, round: &mut Round<'_>) -> BTreeSet<ServiceId> {
+        let mut to_plan = BTreeSet::new();
+        if dirty.is_empty() {
+            return to_plan;
+        }
+        let mut claims: BTreeMap<ServiceName, Vec<Claim>> = BTreeMap::new();
+        let gone: Vec<_> = dirty.iter().filter(|name| !self.index.services.contains_key(*name)).cloned().collect();
+        for name in gone {
+            self.allocator.release(&name);
+            self.refused.remove(&name);
+            self.remove_service(&name, &mut claims, round);
+        }
+        for name in self.admit(dirty, round) {
+            self.settle_ports(&name, &mut to_plan, round);
+            if let Some(applied) = self.services.get(&name) {
+                claims.insert(name.clone(), frontends::claims(&name, &applied.service, &applied.allocation, &self.settings));
+            }
+        }
+        self.settle_frontends(claims, round);
+        to_plan
+    }
+
+    /// The names of the Services that are in force anew. Those that were refused before try again: what they want may be free now.
+    fn admit(&mut self, dirty: &BTreeSet<ServiceName>, round: &mut Round<'_>) -> Vec<ServiceName> {
+        let names = dirty.iter().chain(self.refused.keys());
+        let wanted: BTreeMap<_, _> = names.filter_map(|name| Some((name.clone(), Arc::clone(self.index.services.get(name)?)))).collect();
+        let outcomes = self.allocator.admit(&wanted.iter().map(|(name, service)| (name.clone(), service.as_ref())).collect());
+        let mut admitted = Vec::new();
+        for (name, outcome) in outcomes {
+            let Some(service) = wanted.get(&name) else { continue };
+            match outcome {
+                Ok(allocation) => {
+                    self.refused.remove(&name);
+                    let applied = self.services.entry(name.clone()).or_insert_with(|| Applied::new(Arc::clone(service)));
+                    applied.service = Arc::clone(service);
+                    applied.allocation = allocation;
+                    admitted.push(name);
+                }
+                Err(problems) => renew(self.refused.entry(name).or_default(), problems, &mut round.arisen),
+            }
+        }
+        admitted
+    }
+
+    fn remove_service(&mut self, name: &ServiceName, claims: &mut BTreeMap<ServiceName, Vec<Claim>>, round: &mut Round<'_>) {
+        let Some(applied) = self.services.remove(name) else { return };
+        self.frontends.stop_waiting(name, &applied.missed);
+        for key in applied.frontends.keys() {
+            round.table.frontends.remove(key);
+            let waiting = self.frontends.release(name, key);
+            self.invite(waiting, claims);
+        }
+        round.touched = true;
+        for id in applied.ports.into_values() {
+            self.remove_port(id, round);
+        }
+    }
+
+    /// Those who waited for an address claim all of theirs again.
+    fn invite(&self, waiting: BTreeSet<ServiceName>, claims: &mut BTreeMap<ServiceName, Vec<Claim>>) {
+        for name in waiting {
+            if let Some(applied) = self.services.get(&name) {
+                let all = || frontends::claims(&name, &applied.service, &applied.allocation, &self.settings);
+                claims.entry(name.clone()).or_insert_with(all);
+            }
+        }
+    }
+
+    /// The Service's ports, in each family: old ones keep their ids.
+    fn settle_ports(&mut self, name: &ServiceName, to_plan: &mut BTreeSet<ServiceId>, round: &mut Round<'_>) {
+        let Some(applied) = self.services.get_mut(name) else { return };
+        let service = Arc::clone(&applied.service);
+        let families: BTreeSet<Family> = frontends::families(&applied.allocation);
+        let ports = service.ports.iter().enumerate();
+        let wanted: BTreeMap<PortKey, usize> =
+            ports.flat_map(|(at, port)| families.iter().map(move |family| (PortKey::new(name, port, *family), at))).collect();
+        let mut before = std::mem::take(&mut applied.ports);
+        for (key, at) in wanted {
+            let id = match before.remove(&key) {
+                Some(id) => id,
+                None => self.ids.draw(),
+            };
+            applied.ports.insert(key.clone(), id);
+            let state = self.ports.entry(id).or_insert_with(|| PortState::new(id, key, Arc::clone(&service), at));
+            state.service = Arc::clone(&service);
+            state.at = at;
+            let selecting = &mut self.index.namespace_mut(&name.namespace).selecting;
+            if service.selector.is_some() { selecting.insert(id) } else { selecting.remove(&id) };
+            to_plan.insert(id);
+        }
+        for id in before.into_values() {
+            self.remove_port(id, round);
+        }
+    }
+
+    fn remove_port(&mut self, id: ServiceId, round: &mut Round<'_>) {
+        let Some(state) = self.ports.remove(&id) else { return };
+        let namespace = &state.key.service.namespace;
+        let classes: Vec<_> = state.classes.keys().copied().collect();
+        self.index.relink(namespace, id, &classes, &[]);
+        self.index.namespace_mut(namespace).selecting.remove(&id);
+        self.ids.retired.push(id);
+        round.session.planner.forget(id);
+        if (id as usize) < round.table.ports.len() {
+            round.table.ports.set(id as usize, None);
+        }
+        round.removed.push(id);
+        round.touched = true;
+    }
+
+    /// Gives up what is no longer claimed, then claims.
+    fn settle_frontends(&mut self, mut claims: BTreeMap<ServiceName, Vec<Claim>>, round: &mut Round<'_>) {
+        let settled: Vec<ServiceName> = claims.keys().cloned().collect();
+        for name in settled {
+            let Some(applied) = self.services.get_mut(&name) else { continue };
+            let wanted: BTreeSet<_> = claims[&name].iter().map(|claim| claim.key).collect();
+            let missed = std::mem::take(&mut applied.missed);
+            let given_up: Vec<_> = applied.frontends.keys().filter(|key| !wanted.contains(key)).copied().collect();
+            self.frontends.stop_waiting(&name, &missed);
+            for key in given_up {
+                if let Some(applied) = self.services.get_mut(&name) {
+                    applied.frontends.remove(&key);
+                }
+                round.table.frontends.remove(&key);
+                round.touched = true;
+                let waiting = self.frontends.release(&name, &key);
+                self.invite(waiting, &mut claims);
+            }
+        }
+        let mut problems: BTreeMap<&ServiceName, Vec<Diagnostic>> = BTreeMap::new();
+        for (name, claim) in frontends::in_order(&claims) {
+            let problems = problems.entry(name).or_default();
+            let Some(applied) = self.services.get_mut(name) else { continue };
+            match self.frontends.claim(name, &applied.service, claim) {
+                Ok(()) => answer(applied, claim, round),
+                Err(problem) => {
+                    applied.missed.insert(claim.key);
+                    problems.push(*problem);
+                }
+            }
+        }
+        for name in claims.keys() {
+            let Some(applied) = self.services.get_mut(name) else { continue };
+            let mut now = problems.remove(name).unwrap_or_default();
+            now.extend(frontends::foreign_addresses(&applied.service, &applied.allocation));
+            renew(&mut applied.diagnostics, now, &mut round.arisen);
+        }
+    }
+
+    /// Plans every touched port.
+    fn plan_ports(&mut self, dirty: Dirty, settled: BTreeSet<ServiceId>, round: &mut Round<'_>) {
+        let mut to_plan = settled;
+        to_plan.extend(&dirty.ports);
+        let (on_nodes, written_for) = self.index.touched_by_nodes(&dirty.nodes);
+        to_plan.extend(on_nodes);
+        let written_for = dirty.hand_written.iter().chain(&written_for);
+        to_plan.extend(written_for.filter_map(|name| self.services.get(name)).flat_map(|applied| applied.ports.values()));
+        if dirty.all {
+            to_plan.extend(self.ports.keys());
+        }
+        // New labels concern every selector of their namespace, though few will want them.
+        let selecting = dirty.namespaces.iter().filter_map(|name| self.index.namespace(name)).flat_map(|known| &known.selecting);
+        let to_ask: BTreeSet<ServiceId> = selecting.copied().chain(to_plan.iter().copied()).collect();
+        for id in to_ask {
+            self.plan_port(id, to_plan.contains(&id), round);
+        }
+    }
+
+    fn plan_port(&mut self, id: ServiceId, touched: bool, round: &mut Round<'_>) {
+        let Some(state) = self.ports.get_mut(&id) else { return };
+        let mut diagnostics = Vec::new();
+        let before: Vec<_> = state.classes.keys().copied().collect();
+        let others = state.select(&mut round.session, &self.index, touched, &mut diagnostics);
+        if others {
+            let gone: Vec<_> = before.iter().filter(|class| !state.classes.contains_key(class)).copied().collect();
+            let came: Vec<_> = state.classes.keys().filter(|class| before.binary_search(class).is_err()).copied().collect();
+            self.index.relink(&state.key.service.namespace, id, &gone, &came);
+        }
+        // A selector that fails over new labels changes the stage, even where the pods stay the same.
+        if !touched && !others && !state.selector_moved() {
+            return;
+        }
+        let around = Surroundings {
+            index: &self.index,
+            settings: &self.settings,
+            node: &self.node,
+            now_ms: round.now_ms,
+            generation: round.table.generation,
+        };
+        let outcome = state.plan(&mut round.session, &around, &mut self.loads, &mut diagnostics);
+        renew(&mut state.diagnostics, diagnostics, &mut round.arisen);
+        if outcome == Outcome::Unchanged {
+            return;
+        }
+        while round.table.ports.len() <= id as usize {
+            round.table.ports.push_back(None);
+        }
+        round.table.ports.set(id as usize, state.entry.clone());
+        round.touched = true;
+        if outcome == Outcome::Replanned {
+            round.changed.push(id);
+        }
+    }
+}
+
+impl Applied {
+    fn new(service: Arc<Service>) -> Self {
+        Self {
+            service,
+            allocation: super::Allocation::default(),
+            ports: BTreeMap::new(),
+            frontends: BTreeMap::new(),
+            missed: BTreeSet::new(),
+            diagnostics: Vec::new(),
+        }
+    }
+}
+
+/// The Service answers on an address.
+fn answer(applied: &mut Applied, claim: &Claim, round: &mut Round<'_>) {
+    let Some(id) = applied.ports.get(&claim.port).copied() else { return };
+    if applied.frontends.insert(claim.key, (claim.kind, id)) != Some((claim.kind, id)) {
+        round.table.frontends.insert(claim.key, Frontend { kind: claim.kind, service: id });
+        round.touched = true;
+    }
+}

@@ -1,0 +1,196 @@
+//! Which policy fills a stage of a Service port, and how it is asked for a plan: the version in force, with the version before it as
+//! a stand-in; what was planned from the same inputs is not planned again.
+
+use std::sync::Arc;
+
+use super::{about, located};
+use crate::objects::model::{Diagnostic, Service, Severity, StageOptions};
+use crate::policy::catalogue::{Catalogue, DEFAULT_BALANCER, DEFAULT_SELECTOR, DEFAULT_TRAFFIC_POLICY, Entry};
+use crate::policy::contract::{Fault, Planner, Setting, StageKind};
+use crate::table::{Planned, PolicyVersion, PortRecord, Stage, VersionId};
+
+/// What a rebuild works with.
+pub(super) struct Session<'a> {
+    pub(super) planner: &'a mut dyn Planner,
+    pub(super) catalogue: &'a Catalogue,
+    /// Every fault of the round, for counters.
+    pub(super) faults: Vec<(VersionId, Fault)>,
+}
+
+/// The policy of a stage for one Service port.
+pub(super) struct Choice {
+    stage: StageKind,
+    /// As the Service asks for it.
+    asked: Arc<str>,
+    /// The name and settings in force, which differ where the name asked for does not exist.
+    in_force: InForce,
+    entry: Option<Entry>,
+    /// The Service port as this policy sees it.
+    pub(super) record: Arc<PortRecord>,
+}
+
+/// A policy's name, and what the Service's annotations say to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct InForce {
+    pub(super) name: Arc<str>,
+    settings: Vec<Setting>,
+}
+
+/// What a version made of its inputs.
+#[derive(Debug)]
+pub(super) struct Memo<T> {
+    pub(super) version: Arc<PolicyVersion>,
+    record: Arc<PortRecord>,
+    pub(super) output: T,
+}
+
+/// A stage of one Service port, between rebuilds.
+#[derive(Debug)]
+pub(super) struct StageState<T> {
+    asked: Arc<str>,
+    in_force: Option<InForce>,
+    pub(super) current: Option<Memo<T>>,
+    pub(super) stand_in: Option<Memo<T>>,
+    /// The version in force failed: worth another try later.
+    pub(super) faulted: bool,
+}
+
+impl<T> Default for StageState<T> {
+    fn default() -> Self {
+        Self { asked: Arc::from(""), in_force: None, current: None, stand_in: None, faulted: false }
+    }
+}
+
+impl<T> StageState<T> {
+    /// The names that this stage depends on: asked for, and in force.
+    pub(super) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        std::iter::once(&self.asked).chain(self.in_force.iter().map(|in_force| &in_force.name))
+    }
+
+    /// Nothing that was planned may be used again.
+    pub(super) fn forget(&mut self) {
+        self.current = None;
+        self.stand_in = None;
+    }
+
+    /// Settles which policy it is.
+    pub(super) fn choose(
+        &self,
+        stage: StageKind,
+        catalogue: &Catalogue,
+        service: &Service,
+        base: &PortRecord,
+        diagnostics: &mut Vec<Diagnostic>,
+    ) -> Choice {
+        let (options, default) = options(stage, service);
+        let asked: Arc<str> = options.policy.as_deref().unwrap_or(default).into();
+        let known = catalogue.entry(stage, &asked);
+        let wanted = InForce { name: Arc::clone(&asked), settings: settings(options) };
+        // A name that nothing answers to: what the Service had before goes on, else the default; the settings are not meant for it.
+        let in_force = match (known, &self.in_force) {
+            (Some(_), _) => wanted,
+            (None, Some(before)) if catalogue.entry(stage, &before.name).is_some() => before.clone(),
+            (None, _) => InForce { name: default.into(), settings: Vec::new() },
+        };
+        if known.is_none() {
+            diagnostics.push(unknown_policy(stage, catalogue, service, &asked, &in_force.name));
+        }
+        let record = Arc::new(PortRecord { settings: in_force.settings.clone(), ..base.clone() });
+        let entry = catalogue.entry(stage, &in_force.name).cloned();
+        Choice { stage, asked, in_force, entry, record }
+    }
+
+    /// Has the version in force plan, and the one before it, which stands in if it cuts things in the `same` way; where the version in
+    /// force fails, the one before it goes on in its place. `attempt` is given what the version made of the same record last time.
+    pub(super) fn plan(
+        &mut self,
+        choice: Choice,
+        session: &mut Session<'_>,
+        service: &Service,
+        diagnostics: &mut Vec<Diagnostic>,
+        mut attempt: impl FnMut(&mut dyn Planner, VersionId, &PortRecord, Option<T>) -> Result<T, Fault>,
+        same: impl Fn(&T, &T) -> bool,
+    ) {
+        let mut memos = [self.current.take(), self.stand_in.take()];
+        self.faulted = false;
+        self.asked = Arc::clone(&choice.asked);
+        self.in_force = Some(choice.in_force.clone());
+        let Some(entry) = &choice.entry else { return };
+        let mut ask = |version: &Arc<PolicyVersion>| {
+            let usable = |memo: &&mut Option<Memo<T>>| {
+                memo.as_ref().is_some_and(|memo| memo.version.id == version.id && memo.record == choice.record)
+            };
+            let memo = memos.iter_mut().find(usable).and_then(Option::take).map(|memo| memo.output);
+            let planned = attempt(&mut *session.planner, version.id, &choice.record, memo);
+            planned
+                .map(|output| Memo { version: Arc::clone(version), record: Arc::clone(&choice.record), output })
+                .inspect_err(|fault| session.faults.push((version.id, fault.clone())))
+        };
+        match ask(&entry.current) {
+            Ok(current) => {
+                let before = entry.previous.as_ref().and_then(|version| ask(version).ok());
+                self.stand_in = before.filter(|before| same(&before.output, &current.output));
+                self.current = Some(current);
+            }
+            Err(fault) => {
+                self.faulted = true;
+                self.current = entry.previous.as_ref().and_then(|version| ask(version).ok());
+                diagnostics.push(could_not_plan(&choice, service, &fault, self.current.is_some()));
+            }
+        }
+    }
+
+    /// As the table shows it.
+    pub(super) fn stage<P>(&self, plan: impl Fn(&T) -> P) -> Stage<P> {
+        let planned = |memo: &Option<Memo<T>>| {
+            memo.as_ref().map(|memo| Planned { version: Arc::clone(&memo.version), plan: plan(&memo.output) })
+        };
+        Stage { name: Arc::clone(&self.asked), current: planned(&self.current), stand_in: planned(&self.stand_in) }
+    }
+}
+
+fn options(stage: StageKind, service: &Service) -> (&StageOptions, &'static str) {
+    match stage {
+        StageKind::Selector => (&service.options.selector, DEFAULT_SELECTOR),
+        StageKind::TrafficPolicy => (&service.options.traffic_policy, DEFAULT_TRAFFIC_POLICY),
+        StageKind::Balancer => (&service.options.balancer, DEFAULT_BALANCER),
+    }
+}
+
+fn settings(options: &StageOptions) -> Vec<Setting> {
+    options.settings.iter().map(|(key, value)| Setting { key: key.clone(), value: value.clone() }).collect()
+}
+
+fn field(stage: StageKind) -> String {
+    format!("metadata.annotations[\"pointsman.dev/{}\"]", stage.name())
+}
+
+fn unknown_policy(stage: StageKind, catalogue: &Catalogue, service: &Service, asked: &str, instead: &str) -> Diagnostic {
+    let names: Vec<&str> = catalogue.names(stage).collect();
+    let near = names.iter().map(|name| (strsim::osa_distance(asked, name), name)).min().filter(|(edits, _)| *edits <= 3);
+    let near = near.map_or(String::new(), |(_, name)| format!("did you mean {name}? "));
+    let message = format!("there is no {} named {asked}; {instead} is used instead", stage.name());
+    Diagnostic {
+        field: Some(field(stage)),
+        remedy: Some(format!("{near}Known: {}. More come from --policy-dir", names.join(", "))),
+        ..located(&service.meta, about(service), Severity::Error, message)
+    }
+}
+
+fn could_not_plan(choice: &Choice, service: &Service, fault: &Fault, before_goes_on: bool) -> Diagnostic {
+    let record = &choice.record;
+    let consequence = if before_goes_on { "the version before it goes on" } else { "the host's fallback is in force" };
+    let message = format!(
+        "{} {} could not plan Service {}/{} port {}: {fault}; {consequence}",
+        choice.stage.name(),
+        choice.in_force.name,
+        record.namespace,
+        record.name,
+        record.port
+    );
+    Diagnostic {
+        field: Some(field(choice.stage)),
+        remedy: Some("mend the policy or its settings, or name another".to_owned()),
+        ..located(&service.meta, about(service), Severity::Error, message)
+    }
+}
