@@ -133,7 +133,10 @@ fn a_client_stays_with_its_endpoint_until_that_fails() -> Result<()> {
     drop(gone);
     for n in lost {
         let tally = load::side_by_side(address, 1, 5, |_| Some(client(n)));
-        ensure!(tally.failures.is_empty() && tally.by_name.len() == 1 && tally.of("a") == 0, "client {n} after its endpoint died: {tally:?}");
+        ensure!(
+            tally.failures.is_empty() && tally.by_name.len() == 1 && tally.of("a") == 0,
+            "client {n} after its endpoint died: {tally:?}"
+        );
     }
     Ok(())
 }
@@ -143,7 +146,9 @@ fn a_client_stays_with_its_endpoint_until_that_fails() -> Result<()> {
 fn running_out_of_descriptors_is_survived() -> Result<()> {
     let range = Range::claim("out_of_descriptors")?;
     let backend = Backend::echo(range.backend_ip(0))?;
-    let few = |launch: pointsman_tests::engine::Launch<'static>| launch.under(["prlimit", "--nofile=96:96"]).arguments(["--max-connections", "1000"]);
+    let few = |launch: pointsman_tests::engine::Launch<'static>| {
+        launch.under(["prlimit", "--nofile=96:96"]).arguments(["--max-connections", "1000"])
+    };
     let mut site = Site::of(range, vec![backend], &[], |service| service, few)?;
     let address = site.address()?;
     let mut held = Vec::new();
@@ -237,4 +242,30 @@ fn a_taken_port_is_reported_and_the_rest_served() -> Result<()> {
     drop(stranger);
     let address = engine.frontend(WEB, "cluster-ip")?;
     load::in_a_row(address, 3).none_lost(3)
+}
+
+/// Endpoints come and go, all of them alive: a connection that was on its way to one that left is not lost, and in the end only those
+/// that are listed are reached.
+#[test]
+fn endpoints_that_come_and_go_cost_nothing() -> Result<()> {
+    let site = Site::named("endpoints_come_and_go", &["a", "b", "c"])?;
+    let all = site.backend_addresses();
+    let flow = load::Flow::start(site.address()?, 500);
+    flow.pass(50)?;
+    for n in 0..60 {
+        site.endpoints(&[all[n % 3], all[(n + 1) % 3]])?;
+        flow.pass(10)?;
+    }
+    site.endpoints(&all[2..])?;
+    let settled = |decision: &serde_json::Value| decision["stages"][2]["choice"] == all[2].to_string().as_str();
+    poll::until("ten decisions in a row for the only endpoint left", || {
+        let decisions = site.engine.decisions()?;
+        Ok((decisions.len() > 10 && decisions.iter().rev().take(10).all(settled)).then_some(()))
+    })?;
+    let before = site.backends[2].accepted();
+    flow.pass(100)?;
+    let tally = flow.stop();
+    ensure!(tally.failures.is_empty(), "{tally:?}");
+    ensure!(site.backends[2].accepted() > before, "the last endpoint stands still");
+    accounts::balance(&site.engine, tally.answered())
 }

@@ -141,7 +141,8 @@ fn https_answers_through_the_node_port() -> Result<()> {
     let service = Service::new("my-nginx").spec("type", "NodePort").cluster_ip(range.cluster_ip(10)).selector("run", "my-nginx");
     let service = service.port("{name: http, port: 8080, targetPort: plain, nodePort: 31080}");
     let service = service.port("{name: https, port: 8443, targetPort: secure, nodePort: 31443}");
-    let pod = Pod::new("p0", "run: my-nginx", range.backend_ip(0)).port("plain", plain.address().port()).port("secure", tls.address().port());
+    let pod =
+        Pod::new("p0", "run: my-nginx", range.backend_ip(0)).port("plain", plain.address().port()).port("secure", tls.address().port());
     let manifests = Manifests::with("all.yaml", &(service.yaml() + &pod.yaml()))?;
     let engine = Launch::new(&range, manifests.path())?.start()?;
     let curl = |arguments: &[&str]| run(Command::new("curl").args(["-sS", "--fail", "--max-time", "15"]).args(arguments));

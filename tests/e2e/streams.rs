@@ -203,7 +203,10 @@ fn proxy_protocol_tells_the_backend_who_the_client_is() -> Result<()> {
     stream.read_to_string(&mut answer)?;
     let client = stream.local_addr()?;
     let words: Vec<&str> = answer.split(' ').collect();
-    ensure!(words.len() == 3 && words[0] == client.to_string() && words[2] == "payload", "the backend saw {answer:?}, the client is {client}");
+    ensure!(
+        words.len() == 3 && words[0] == client.to_string() && words[2] == "payload",
+        "the backend saw {answer:?}, the client is {client}"
+    );
     let dialled = (site.range.cluster_ip(10), 8080).into();
     let ends: [SocketAddr; 2] = [site.address()?, dialled];
     ensure!(ends.contains(&words[1].parse()?), "the destination is {}, not one of {ends:?}", words[1]);

@@ -36,12 +36,14 @@ pub struct Launch<'a> {
     arguments: Vec<OsString>,
     namespace: Option<&'a Namespace>,
     scratch: TempDir,
+    quiet: bool,
 }
 
 /// A running engine. Killed when dropped.
 #[derive(Debug)]
 pub struct Engine {
     process: Process,
+    quiet: bool,
     admin: SocketAddr,
     namespace: Option<String>,
     scratch: TempDir,
@@ -72,7 +74,7 @@ impl<'a> Launch<'a> {
         let scratch = tempfile::Builder::new().prefix("pointsman-engine-").tempdir()?;
         std::fs::create_dir(scratch.path().join(POLICIES))?;
         let (decisions, policies) = (scratch.path().join(DECISIONS), scratch.path().join(POLICIES));
-        let launch = Self { prefix: Vec::new(), arguments: vec!["run".into()], namespace: None, scratch };
+        let launch = Self { prefix: Vec::new(), arguments: vec!["run".into()], namespace: None, scratch, quiet: false };
         Ok(launch
             .arguments([OsStr::new("-f"), manifests.as_os_str()])
             .arguments(["--admin", "127.0.0.1:0", "--vip-mode", vip_mode, "--node-name", node, "--node-ip", node_ip, "--workers", "1"])
@@ -96,6 +98,12 @@ impl<'a> Launch<'a> {
     /// A command that runs it: `prlimit --nofile=64`.
     pub fn under<I: AsRef<OsStr>>(mut self, command: impl IntoIterator<Item = I>) -> Self {
         self.prefix.extend(command.into_iter().map(|word| word.as_ref().to_owned()));
+        self
+    }
+
+    /// Does not print the engine's log at its end, which test runners show for tests that failed.
+    pub fn quiet(mut self) -> Self {
+        self.quiet = true;
         self
     }
 
@@ -126,7 +134,7 @@ impl<'a> Launch<'a> {
             address.split_whitespace().next()?.trim_end_matches('/').parse().ok()
         })?;
         let namespace = self.namespace.map(|namespace| namespace.name().to_owned());
-        let mut engine = Engine { process, admin, namespace, scratch: self.scratch };
+        let mut engine = Engine { process, quiet: self.quiet, admin, namespace, scratch: self.scratch };
         engine.wait_until_ready()?;
         Ok(engine)
     }
@@ -278,6 +286,14 @@ impl Engine {
             if answer.status == 200 { Ok(Some(())) } else { bail!("{} {}", answer.status, answer.body) }
         });
         ready.with_context(|| format!("the engine wrote:\n{}", self.log().join("\n")))
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if !self.quiet {
+            println!("--- the engine wrote:\n{}", self.log().join("\n"));
+        }
     }
 }
 

@@ -137,13 +137,14 @@ pub struct Pod {
     node: Option<String>,
     ports: String,
     ready: bool,
+    annotations: String,
 }
 
 impl Pod {
     /// A ready pod of the namespace `default`; `labels` as `app: web, tier: front`.
     pub fn new(name: &str, labels: &str, ip: impl Display) -> Self {
         let (name, labels) = (name.to_owned(), labels.to_owned());
-        Self { name, labels, ip: ip.to_string(), node: None, ports: String::new(), ready: true }
+        Self { name, labels, ip: ip.to_string(), node: None, ports: String::new(), ready: true, annotations: String::new() }
     }
 
     /// `spec.nodeName`.
@@ -158,6 +159,12 @@ impl Pod {
         self
     }
 
+    /// `pointsman.dev/weight`.
+    pub fn weight(mut self, weight: u32) -> Self {
+        self.annotations = format!("  annotations: {{pointsman.dev/weight: \"{weight}\"}}\n");
+        self
+    }
+
     /// Its `Ready` condition.
     pub fn ready(mut self, ready: bool) -> Self {
         self.ready = ready;
@@ -166,12 +173,12 @@ impl Pod {
 
     /// The manifest.
     pub fn yaml(&self) -> String {
-        let Self { name, labels, ip, node, ports, ready } = self;
+        let Self { name, labels, ip, node, ports, ready, annotations } = self;
         let node = node.as_ref().map(|node| format!("  nodeName: {node}\n")).unwrap_or_default();
         let ports = if ports.is_empty() { String::new() } else { format!("    ports:\n{ports}") };
         let status = if *ready { "True" } else { "False" };
         format!(
-            "---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  labels: {{{labels}}}\nspec:\n{node}  containers:\n  - name: main\n    \
+            "---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  labels: {{{labels}}}\n{annotations}spec:\n{node}  containers:\n  - name: main\n    \
              image: example\n{ports}status:\n  phase: Running\n  podIP: {ip}\n  podIPs:\n  - ip: {ip}\n  conditions:\n  - {{type: Ready, status: \
              \"{status}\"}}\n"
         )

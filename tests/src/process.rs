@@ -89,9 +89,6 @@ impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("--- {} wrote:\n{}", self.name, self.log().join("\n"));
-        }
     }
 }
 

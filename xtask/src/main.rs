@@ -1,5 +1,6 @@
 //! `cargo xtask …`: everything that is done with this repository, as commands that need nothing but Rust to begin with.
 
+mod bench;
 mod demo;
 mod lint;
 mod provision;
@@ -28,6 +29,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
     let done = match arguments.split_first().map(|(command, rest)| (command.as_str(), rest)) {
         Some(("demo", [])) => return demo::run(),
         Some(("test", filters)) => test::run(&mut steps, filters),
+        Some(("bench", [])) => bench::run(&mut steps),
         Some(("lint", [])) => lint::run(&mut steps),
         Some(("ci", [])) => lint::run(&mut steps).and_then(|()| test::run(&mut steps, &[])),
         None | Some(("help" | "--help" | "-h", _)) => {
@@ -44,4 +46,5 @@ const USAGE: &str = "\
 cargo xtask demo             build, then watch Pointsman route: no privileges, no cluster, half a minute
 cargo xtask test [FILTER…]   install what the tests need, build, run all of them (or those whose names match)
 cargo xtask lint             formatting, clippy, documentation, licences and sources; warnings are errors
-cargo xtask ci               lint, then test";
+cargo xtask ci               lint, then test
+cargo xtask bench            new connections a second beside HAProxy and nginx, in turns, with the ratio";

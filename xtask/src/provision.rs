@@ -21,6 +21,14 @@ const PEERS: [(&str, &str); 10] = [
     ("prlimit", "util-linux"),
 ];
 
+/// A file that the benchmark needs, the Debian package that has it.
+const RIVALS: [(&str, &str); 4] = [
+    ("/usr/sbin/nginx", "nginx-light"),
+    ("/usr/lib/nginx/modules/ngx_stream_module.so", "libnginx-mod-stream"),
+    ("/usr/sbin/haproxy", "haproxy"),
+    ("/usr/bin/wrk", "wrk"),
+];
+
 /// The target that policies are built for.
 const WASM: &str = "wasm32-unknown-unknown";
 
@@ -36,17 +44,27 @@ pub(crate) fn peers(steps: &mut Steps) -> Result<()> {
     install(steps, "the servers and tools that the tests use", &missing)
 }
 
+/// The proxies that Pointsman is measured against, and the load generator.
+pub(crate) fn bench(steps: &mut Steps) -> Result<()> {
+    let missing: Vec<&str> = RIVALS.iter().filter(|(path, _)| !Path::new(path).exists()).map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    install(steps, "the proxies and the load generator of the benchmark", &missing)
+}
+
 /// A toolchain that builds policies: rustup's target, else Debian's.
 pub(crate) fn wasm_toolchain(steps: &mut Steps) -> Result<()> {
     let listed = Command::new("rustup").args(["target", "list", "--installed"]).current_dir(root()).output();
     let has_target = listed.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).lines().any(|line| line == WASM));
-    if has_target || Path::new(DEBIAN_WASM_RUSTC).exists() && Path::new(DEBIAN_STD_SOURCE).exists() {
+    let has_debian = DEBIAN_WASM.iter().all(|file| Path::new(file).exists());
+    if has_target || has_debian {
         return Ok(());
     }
     if steps.run("add the Wasm target", Command::new("rustup").args(["target", "add", WASM]).current_dir(root())).is_ok() {
         return Ok(());
     }
-    install(steps, "Debian's Rust for Wasm, as rustup's server is out of reach", &["rustc-web", "cargo-web", "rust-web-src"])
+    install(steps, "Debian's Rust for Wasm, as rustup's server is out of reach", &["rustc-web", "cargo-web", "rust-web-src", "lld"])
 }
 
 /// `cargo-deny`: the one on the PATH, else one built into `target/tools`.
@@ -83,6 +101,5 @@ fn installed(command: &str) -> bool {
     folders.map(|folder| folder.join(command)).any(|file| file.is_file())
 }
 
-/// What Debian's `rustc-web` and `rust-web-src` bring.
-const DEBIAN_WASM_RUSTC: &str = "/usr/bin/rustc";
-const DEBIAN_STD_SOURCE: &str = "/usr/src/rustc-web";
+/// What Debian's `rustc-web`, `cargo-web` and `rust-web-src` bring.
+const DEBIAN_WASM: [&str; 3] = ["/usr/bin/rustc", "/usr/bin/cargo", "/usr/lib/rustlib/src/rust/library/Cargo.lock"];
