@@ -48,6 +48,7 @@ pub mod native;
 pub mod packed;
 pub mod readiness;
 pub mod types;
+pub mod weighted;
 
 mod balancer;
 mod dense;

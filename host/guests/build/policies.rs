@@ -17,13 +17,13 @@ const fn policy(name: &'static str, stage: &'static str, package: &'static str) 
 pub(crate) const BUILT_IN: &[Policy] = &[
     policy("label-selector", "Selector", "pointsman-policy-label-selector"),
     policy("kubernetes", "TrafficPolicy", "pointsman-policy-kubernetes"),
-    //    policy("prefer-local", "TrafficPolicy", "pointsman-policy-prefer-local"),
+    policy("prefer-local", "TrafficPolicy", "pointsman-policy-prefer-local"),
     policy("round-robin", "Balancer", "pointsman-policy-round-robin"),
-    //    policy("random", "Balancer", "pointsman-policy-random"),
-    //    policy("least-connections", "Balancer", "pointsman-policy-least-connections"),
-    //    policy("two-choices", "Balancer", "pointsman-policy-two-choices"),
-    //    policy("maglev", "Balancer", "pointsman-policy-maglev"),
-    //    policy("rendezvous", "Balancer", "pointsman-policy-rendezvous"),
+    policy("random", "Balancer", "pointsman-policy-random"),
+    policy("least-connections", "Balancer", "pointsman-policy-least-connections"),
+    policy("two-choices", "Balancer", "pointsman-policy-two-choices"),
+    policy("maglev", "Balancer", "pointsman-policy-maglev"),
+    policy("rendezvous", "Balancer", "pointsman-policy-rendezvous"),
 ];
 
 pub(crate) const TEST_ONLY: &[Policy] = &[policy("always-trap", "Balancer", "pointsman-policy-always-trap")];
