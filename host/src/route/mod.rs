@@ -196,11 +196,11 @@ fn native_verdict(port: &Port, connection: &Connection, group: Option<u32>) -> V
 
 /// Stage 3, with the host's own choice among what is left when the policy's is not to be had.
 fn choose_endpoint<D: Decider + ?Sized>(port: &Port, decider: &mut D, connection: &Connection, decision: &mut Decision, tried: &[Slot]) {
-    let Some(members) = decision.set.and_then(|set| port.sets.get(set as usize)).map(|set| set.members.clone()) else {
+    let Some((set, candidates)) = decision.set.and_then(|set| Some((set, port.sets.get(set as usize)?))) else {
         decision.fate = Fate::Reject(Reason::NoCandidates);
         return;
     };
-    let set = decision.set.unwrap_or_default();
+    let members = &candidates.members;
     let usable = |slot: Slot| {
         !tried.contains(&slot) && !port.masked.contains(&slot) && port.endpoints.get(slot as usize).is_some_and(|e| e.weight > 0)
     };
@@ -216,9 +216,9 @@ fn choose_endpoint<D: Decider + ?Sized>(port: &Port, decider: &mut D, connection
                 return Err(fault);
             }
             // A slot that was tried or has just left is an honest answer to the plan: the host picks among the rest.
-            Ok(if usable(slot) { Some(slot) } else { random_among(&members, usable, connection) })
+            Ok(if usable(slot) { Some(slot) } else { random_among(members, usable, connection) })
         },
-        || random_among(&members, usable, connection),
+        || random_among(members, usable, connection),
     );
     decision.fate = match slot {
         _ if port.options.refuse_on_failure && failed(&by) => Fate::Reject(Reason::OnFailure),

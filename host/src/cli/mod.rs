@@ -1,0 +1,63 @@
+//! The `pointsman` command: one file a subcommand. This one only dispatches.
+
+pub mod args;
+pub mod backend;
+pub mod check;
+mod color;
+pub mod compile;
+mod completions;
+mod config;
+pub mod inspect;
+mod policy;
+mod route;
+mod run;
+mod setup;
+mod values;
+
+use std::future::Future;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use args::{Cli, Command, PolicyCommand};
+
+/// Runs the command line. Exit status 0: it holds or ended in order; 1: it does not hold; 2: it could not run.
+pub fn main() -> ExitCode {
+    let cli = match config::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    match dispatch(cli) {
+        Ok(code) => code,
+        Err(error) => {
+            // A reader that went away (`pointsman route … | head`) is no fault.
+            if error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)) {
+                return ExitCode::SUCCESS;
+            }
+            let _ = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    let done = |()| ExitCode::SUCCESS;
+    match cli.command {
+        Command::Run(args) => run::run(*args, cli.color).map(done),
+        Command::Route(args) => route::run(*args),
+        Command::Check(args) => check::run(*args, cli.color),
+        Command::Backend(args) => block_on(backend::run(args)).map(done),
+        Command::Policy(PolicyCommand::Inspect(args)) => inspect::run(args),
+        Command::Policy(PolicyCommand::Swap(args)) => block_on(policy::swap(args)).map(done),
+        Command::Policy(PolicyCommand::Rollback(args)) => block_on(policy::rollback(args)).map(done),
+        Command::Policy(PolicyCommand::List(args)) => block_on(policy::list(args)).map(done),
+        Command::Completions { shell } => completions::print(shell, &mut io::stdout()).context("writing the completions").map(done),
+        Command::CompilePolicy => compile::run().map(done),
+    }
+}
+
+/// One thread is enough for a client, and for a server that shows things to people.
+fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?.block_on(future)
+}

@@ -1,0 +1,68 @@
+//! What `run`, `route` and `check` read alike from the command line.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use super::args::{ClusterArgs, PolicyArgs};
+use crate::control;
+use crate::engine::core::Core;
+use crate::policy::contract::Node;
+use crate::policy::directory::{DirectoryEvent, PolicyDirectory};
+use crate::policy::registry::{Registry, RegistryOptions};
+use crate::policy::Sandbox;
+use crate::policy::compile::Compiler;
+use crate::route::HashKey;
+
+/// The node and the ranges. Node ports answer on the node's addresses, unless the caller knows better.
+pub(super) fn control_settings(args: &ClusterArgs) -> anyhow::Result<control::Settings> {
+    Ok(control::Settings {
+        node: Node { name: node_name(args.node_name.as_deref())?, ..Node::default() },
+        node_port_addresses: args.node_ip.clone(),
+        node_addresses: args.node_ip.clone(),
+        service_ranges: args.service_cidr.clone(),
+        node_port_range: args.node_port_range.clone(),
+        pod_ranges: args.cluster_cidr.clone(),
+    })
+}
+
+/// A core with a sandbox of its own, for commands that open no socket; and what was refused in `--policy-dir`.
+pub(super) fn offline_core(cluster: &ClusterArgs, policies: &PolicyArgs) -> anyhow::Result<(Core, Vec<String>)> {
+    let settings = control_settings(cluster)?;
+    let sandbox = Sandbox::with_cache(policies.sandbox.limits(), Compiler::of_this_program(), policies.policy_cache.as_deref())?;
+    let options = RegistryOptions {
+        node: settings.node.clone(),
+        wasi_grants: policies.grant_wasi.iter().cloned().collect(),
+        ..RegistryOptions::default()
+    };
+    let registry = Registry::new(sandbox, options);
+    let mut refused = vec![];
+    if let Some(dir) = &policies.policy_dir {
+        let (_, events) = PolicyDirectory::open(dir.clone(), Arc::clone(&registry))?;
+        refused.extend(events.into_iter().filter_map(|event| match event {
+            DirectoryEvent::Refused { name, reason } => Some(format!("policy \"{name}\" was refused: {reason}")),
+            DirectoryEvent::Swapped(_) => None,
+        }));
+    }
+    Ok((Core::new(cluster.files.clone(), settings, registry), refused))
+}
+
+/// The key of `client-hash`: from the secret in the file, else the public one.
+pub(super) fn hash_key(file: Option<&Path>) -> anyhow::Result<HashKey> {
+    let Some(file) = file else {
+        return Ok(HashKey::PUBLIC);
+    };
+    let secret = std::fs::read_to_string(file).with_context(|| format!("--hash-secret-file {}", file.display()))?;
+    let secret = secret.trim();
+    anyhow::ensure!(!secret.is_empty(), "--hash-secret-file {}: the file is empty; write a secret into it", file.display());
+    Ok(HashKey::from_secret(secret))
+}
+
+/// `--node-name`, else the machine's name in lower case, as Kubernetes does it.
+fn node_name(given: Option<&str>) -> anyhow::Result<String> {
+    match given {
+        Some(name) => Ok(name.to_owned()),
+        None => Ok(nix::unistd::gethostname().context("reading the machine's name")?.to_string_lossy().to_lowercase()),
+    }
+}

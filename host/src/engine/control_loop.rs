@@ -1,0 +1,376 @@
+//! The control side of a running host: one thread that takes changes in, makes tables and hands them to the data plane.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use super::core::Core;
+use super::{Options, VipMode, report, versions};
+use crate::admin::{self, Bound, EventLog, Metrics, PolicyReply, PolicyRequest, Readiness, SwapCount};
+use crate::control::Update;
+use crate::control::vip::Loopback;
+use crate::dataplane::anyip::AnyIp;
+use crate::dataplane::{self, Clock, DataPlane, TableUpdate};
+use crate::objects::Diagnostic;
+use crate::observe::decision_log::DecisionLog;
+use crate::policy::directory::DirectoryEvent;
+use crate::policy::registry::{Registry, Swapped};
+use crate::policy::worker::WorkerPolicies;
+use crate::policy::{LoadedPolicy, Refusal};
+use crate::table::{Frontend, FrontendKey, FrontendKind, Table, VersionId};
+
+/// Changes are gathered for this long before a table is made of them (architecture.md, "the way of a change").
+const GATHER: Duration = Duration::from_millis(10);
+
+/// How often a bind that failed is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What reaches the control side.
+pub(super) enum Event {
+    /// Something happened in `--policy-dir`.
+    Policy(DirectoryEvent),
+    /// A swap or rollback by the admin port is through its checks.
+    Checked { result: Result<Swapped, Refusal>, verb: &'static str, reply: oneshot::Sender<PolicyReply> },
+    /// Drain and end.
+    Stop,
+}
+
+/// What the control loop is handed at start.
+pub(super) struct Wiring {
+    pub(super) options: Options,
+    pub(super) registry: Arc<Registry>,
+    pub(super) events: Arc<EventLog>,
+    pub(super) bound: Arc<ArcSwap<Bound>>,
+    pub(super) readiness: watch::Sender<Readiness>,
+    pub(super) metrics_asked: mpsc::Receiver<oneshot::Sender<Metrics>>,
+    pub(super) policies_asked: mpsc::Receiver<PolicyRequest>,
+    /// Something changed below `-f`.
+    pub(super) files: Arc<Notify>,
+    pub(super) changes: mpsc::Sender<Event>,
+    pub(super) changes_seen: mpsc::Receiver<Event>,
+}
+
+/// Runs until `Event::Stop`, then drains. Planning blocks this thread, and nothing else.
+pub(super) fn run(wiring: Wiring) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the control runtime")?;
+    runtime.block_on(async { ControlLoop::start(wiring).await?.run().await })
+}
+
+struct ControlLoop {
+    wiring: Wiring,
+    core: Core,
+    plane: DataPlane<WorkerPolicies>,
+    log: Option<DecisionLog>,
+    addresses: Addresses,
+    clock: Clock,
+    table: Arc<Table>,
+    installed: BTreeSet<VersionId>,
+    swaps: BTreeMap<(String, &'static str), u64>,
+    /// What is not bound, as told last.
+    not_served: BTreeSet<String>,
+    stopping: bool,
+}
+
+impl ControlLoop {
+    async fn start(wiring: Wiring) -> anyhow::Result<Self> {
+        let options = &wiring.options;
+        let log = match &options.decision_log {
+            Some(path) => Some(DecisionLog::open(path).with_context(|| format!("--decision-log {}", path.display()))?),
+            None => None,
+        };
+        let clock = Clock::start();
+        let seed = fastrand::u64(..);
+        let config = dataplane::Config {
+            workers: options.workers,
+            max_connections: options.max_connections.unwrap_or_else(|| dataplane::limits::default_max_connections(dataplane::limits::descriptors())),
+            connect_timeout: options.connect_timeout,
+            hash_key: options.hash_key,
+            seed,
+            clock,
+        };
+        let policies = (0..options.workers as u64).map(|worker| WorkerPolicies::new(seed.wrapping_add(worker))).collect();
+        let plane = DataPlane::start(&config, policies, log.as_ref().map(DecisionLog::sender).as_ref()).context("starting the workers")?;
+        let addresses = Addresses::new(options)?;
+        let core = Core::new(options.files.clone(), options.control.clone(), Arc::clone(&wiring.registry));
+        Ok(Self {
+            core,
+            plane,
+            log,
+            addresses,
+            clock,
+            table: Arc::default(),
+            installed: BTreeSet::new(),
+            swaps: BTreeMap::new(),
+            not_served: BTreeSet::new(),
+            stopping: false,
+            wiring,
+        })
+    }
+
+    async fn run(mut self) -> anyhow::Result<()> {
+        self.files_changed().await;
+        self.rebuild().await;
+        // Every worker answers after it has taken its first table in: from here on a connection is decided.
+        let _ = self.plane.snapshot().await;
+        self.wiring.readiness.send_replace(Readiness::Serving);
+        tracing::info!("serving {} on {} listeners", counted(self.table.frontends.len(), "address"), self.plane.listeners());
+        let files = Arc::clone(&self.wiring.files);
+        let mut retry = interval(RETRY);
+        retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while !self.stopping {
+            tokio::select! {
+                event = self.wiring.changes_seen.recv() => match event {
+                    Some(Event::Stop) | None => self.stopping = true,
+                    Some(event) => self.absorb(Some(event)).await,
+                },
+                () = files.notified() => self.absorb(None).await,
+                Some(reply) = self.wiring.metrics_asked.recv() => {
+                    let _ = reply.send(self.metrics().await);
+                }
+                Some(request) = self.wiring.policies_asked.recv() => self.asked(request).await,
+                _ = retry.tick() => {
+                    let addresses = &self.addresses;
+                    if self.plane.retry(&|key, frontend| addresses.bound(key, frontend)) {
+                        self.publish_bound();
+                    }
+                }
+            }
+        }
+        self.stop().await
+    }
+
+    /// Takes a change in (`None`: of files), gathers what follows it closely, and puts all of it in force.
+    async fn absorb(&mut self, first: Option<Event>) {
+        let files = Arc::clone(&self.wiring.files);
+        let until = Instant::now() + GATHER;
+        let (mut reread, mut replies, mut next) = (first.is_none(), vec![], first);
+        loop {
+            match next.take() {
+                Some(Event::Policy(event)) => self.policy_file(event),
+                Some(Event::Checked { result, verb, reply }) => replies.push((self.checked(result, verb), reply)),
+                Some(Event::Stop) => self.stopping = true,
+                None => {}
+            }
+            tokio::select! {
+                event = self.wiring.changes_seen.recv() => next = event,
+                () = files.notified() => reread = true,
+                () = sleep_until(until) => break,
+            }
+        }
+        if reread {
+            self.files_changed().await;
+        }
+        self.rebuild().await;
+        for (result, reply) in replies {
+            // In force on every worker before the answer goes out, so that what the caller does next meets the new version.
+            let _ = self.plane.snapshot().await;
+            let _ = reply.send(result);
+        }
+    }
+
+    async fn files_changed(&mut self) {
+        let (masked, diagnostics) = self.core.reload(self.clock.now_ms());
+        self.tell(diagnostics);
+        if let Some(update) = masked {
+            self.publish(update).await;
+        }
+    }
+
+    async fn rebuild(&mut self) {
+        if let Some(update) = self.core.rebuild(self.clock.now_ms()) {
+            self.publish(update).await;
+        }
+        self.installed.retain(|version| self.wiring.registry.live().contains(version));
+    }
+
+    async fn publish(&mut self, update: Update) {
+        self.tell(update.diagnostics);
+        let notices = self.addresses.prepare(&self.table, &update.table).await;
+        for notice in notices {
+            report::notice(&self.wiring.events, admin::Severity::Warning, notice, None);
+        }
+        let live: BTreeSet<_> = self.wiring.registry.live().into_iter().collect();
+        let retire: Vec<_> = self.installed.iter().filter(|version| !live.contains(version)).copied().collect();
+        let fresh: Vec<_> =
+            versions(&update.table, &update.changed).into_iter().filter(|version| !self.installed.contains(version)).collect();
+        let install: Vec<Arc<LoadedPolicy>> = fresh.iter().filter_map(|version| self.wiring.registry.loaded(*version)).collect();
+        self.installed.extend(fresh);
+        self.table = Arc::clone(&update.table);
+        let addresses = &self.addresses;
+        let update = TableUpdate { table: update.table, changed: update.changed, removed: update.removed, install, retire };
+        self.plane.publish(update, &|key, frontend| addresses.bound(key, frontend));
+        self.publish_bound();
+    }
+
+    fn publish_bound(&mut self) {
+        let bound = report::bound(&self.plane, self.wiring.bound.load().admin);
+        let why: BTreeSet<String> = bound.not_served.iter().map(|n| format!("{}: {} is not served: {}", n.service, n.address, n.why)).collect();
+        for news in why.difference(&self.not_served) {
+            report::notice(&self.wiring.events, admin::Severity::Warning, news.clone(), None);
+        }
+        self.not_served = why;
+        report::log_changes(&self.wiring.bound.load(), &bound);
+        self.wiring.bound.store(Arc::new(bound));
+    }
+
+    fn policy_file(&mut self, event: DirectoryEvent) {
+        match event {
+            DirectoryEvent::Swapped(swapped) => {
+                report::swapped(&self.wiring.events, &swapped, "its file");
+                self.count(&swapped.name, if swapped.changed { "swapped" } else { "unchanged" });
+                self.core.policies_changed();
+            }
+            DirectoryEvent::Refused { name, reason } => {
+                self.count(&name, "refused");
+                report::refused(&self.wiring.events, &name, &reason);
+            }
+        }
+    }
+
+    fn checked(&mut self, result: Result<Swapped, Refusal>, verb: &'static str) -> PolicyReply {
+        match result {
+            Ok(swapped) => {
+                report::swapped(&self.wiring.events, &swapped, "the admin port");
+                self.count(&swapped.name, if swapped.changed { verb } else { "unchanged" });
+                if swapped.changed {
+                    self.core.policies_changed();
+                }
+                Ok(report::reply(&swapped))
+            }
+            Err(refusal) => Err(report::refusal(&refusal)),
+        }
+    }
+
+    async fn asked(&mut self, request: PolicyRequest) {
+        let registry = Arc::clone(&self.wiring.registry);
+        let changes = self.wiring.changes.clone();
+        // A swap compiles and tests for as long as a second: off this thread, and back as an event.
+        let check = move |verb, reply, work: Box<dyn FnOnce(&Registry) -> Result<Swapped, Refusal> + Send>| {
+            tokio::task::spawn_blocking(move || {
+                let _ = changes.blocking_send(Event::Checked { result: work(&registry), verb, reply });
+            });
+        };
+        match request {
+            PolicyRequest::List { reply } => {
+                let (_, counters) = self.plane.snapshot().await;
+                let _ = reply.send(report::policies(&self.wiring.registry.list(), &counters));
+            }
+            PolicyRequest::Swap { name, component, reply } => {
+                check("swapped", reply, Box::new(move |registry| registry.swap(&name, &component)));
+            }
+            PolicyRequest::Rollback { name, reply } => check("rolled-back", reply, Box::new(move |registry| registry.rollback(&name))),
+        }
+    }
+
+    async fn metrics(&mut self) -> Metrics {
+        let (traffic, counters) = self.plane.snapshot().await;
+        let (written, dropped) = self.log.as_ref().map(|log| (log.written(), log.dropped())).unwrap_or_default();
+        let swap = |((policy, result), count): (&(String, &'static str), &u64)| SwapCount { policy: policy.clone(), result, count: *count };
+        Metrics {
+            generation: self.table.generation,
+            listeners: self.plane.listeners() as u64,
+            traffic,
+            policies: counters.into_iter().flatten().collect(),
+            swaps: self.swaps.iter().map(swap).collect(),
+            decision_log_written: written,
+            decision_log_dropped: dropped,
+        }
+    }
+
+    fn count(&mut self, policy: &str, result: &'static str) {
+        *self.swaps.entry((policy.to_owned(), result)).or_default() += 1;
+    }
+
+    fn tell(&self, diagnostics: Vec<Diagnostic>) {
+        for diagnostic in diagnostics {
+            report::diagnostic(&self.wiring.events, diagnostic);
+        }
+    }
+
+    async fn stop(self) -> anyhow::Result<()> {
+        self.wiring.readiness.send_replace(Readiness::Draining);
+        tracing::info!("draining: no new connections; those that live have {:?}", self.wiring.options.drain_timeout);
+        let last = self.plane.drain(self.wiring.options.drain_timeout).await;
+        if let Some(log) = self.log {
+            log.close();
+        }
+        self.addresses.remove().await;
+        let total = &last.totals;
+        tracing::info!("ended: {} connections accepted, {} reset at the drain deadline", total.accepted, total.drained);
+        Ok(())
+    }
+}
+
+/// Where frontends are bound, and what had to be added to the machine for it.
+enum Addresses {
+    AnyIp { routes: AnyIp, ranges: Vec<IpNet>, own: Vec<IpAddr> },
+    Loopback(Loopback),
+}
+
+impl Addresses {
+    fn new(options: &Options) -> anyhow::Result<Self> {
+        Ok(match options.vip_mode {
+            VipMode::AnyIp => Self::AnyIp {
+                routes: AnyIp::open().context("opening netlink for --vip-mode anyip")?,
+                ranges: options.control.service_ranges.clone(),
+                own: options.own_addresses.clone(),
+            },
+            VipMode::Loopback => Self::Loopback(Loopback::new(options.own_addresses.iter().map(|address| IpNet::from(*address)))),
+        })
+    }
+
+    /// Makes the addresses of `next` bindable. Work only where the frontends changed.
+    async fn prepare(&mut self, before: &Table, next: &Table) -> Vec<String> {
+        if next.generation > 1 && before.frontends.ptr_eq(&next.frontends) {
+            return vec![];
+        }
+        match self {
+            Self::AnyIp { routes, ranges, own } => {
+                let beyond = next.frontends.iter().filter(|(key, frontend)| {
+                    matches!(frontend.kind, FrontendKind::ExternalIp | FrontendKind::LoadBalancer)
+                        && !own.contains(&key.ip)
+                        && !key.ip.is_loopback()
+                        && !ranges.iter().any(|range| range.contains(&key.ip))
+                });
+                let hosts: BTreeSet<IpNet> = beyond.map(|(key, _)| IpNet::from(key.ip)).collect();
+                let wanted: Vec<IpNet> = ranges.iter().copied().chain(hosts).collect();
+                let failed = routes.ensure(&wanted).await;
+                failed.into_iter().map(|(range, why)| format!("{range} could not be routed to this machine: {why}")).collect()
+            }
+            Self::Loopback(map) => {
+                let addresses = next.frontends.keys().map(|key| key.ip).collect();
+                map.assign(&addresses).iter().map(ToString::to_string).collect()
+            }
+        }
+    }
+
+    fn bound(&self, key: &FrontendKey, _: &Frontend) -> Result<SocketAddr, String> {
+        let ip = match self {
+            Self::AnyIp { .. } => key.ip,
+            Self::Loopback(map) => {
+                map.bound(key.ip).ok_or_else(|| "no loopback address stands for it; use --vip-mode anyip".to_owned())?
+            }
+        };
+        Ok(SocketAddr::new(ip, key.port))
+    }
+
+    async fn remove(self) {
+        if let Self::AnyIp { routes, .. } = self {
+            routes.remove().await;
+        }
+    }
+}
+
+fn counted(n: usize, noun: &str) -> String {
+    match n {
+        1 => format!("1 {noun}"),
+        n => format!("{n} {noun}es"),
+    }
+}

@@ -1,0 +1,91 @@
+//! The way of a change, without sockets: files → store → controller → planners → table. `run`, `route` and `check` all stand on it, so
+//! what they say of a manifest cannot differ.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::control::{Controller, Settings, Update};
+use crate::objects::{Diagnostic, Severity, review};
+use crate::policy::planners::Planners;
+use crate::policy::registry::Registry;
+use crate::source::Files;
+use crate::store::Store;
+
+/// Everything between the manifests and the table.
+pub struct Core {
+    files: Files,
+    store: Store,
+    controller: Controller,
+    planners: Planners,
+    registry: Arc<Registry>,
+    /// What was said of the files last time, so that only news is told.
+    told: Vec<Diagnostic>,
+}
+
+/// What a step brought.
+pub struct Step {
+    /// The masked table, when an endpoint left: to be published before the plans of the other are adopted.
+    pub masked: Option<Update>,
+    /// The new table with its plans, if anything changed.
+    pub update: Option<Update>,
+    /// What is new to say.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Core {
+    /// A core that reads these files and folders.
+    pub fn new(paths: Vec<PathBuf>, settings: Settings, registry: Arc<Registry>) -> Self {
+        let mut controller = Controller::new(settings);
+        controller.catalogue(registry.catalogue());
+        Self {
+            files: Files::new(paths),
+            store: Store::default(),
+            controller,
+            planners: Planners::new(Arc::clone(&registry)),
+            registry,
+            told: vec![],
+        }
+    }
+
+    /// Reads the files again. An endpoint that left is masked in the first table, which needs no planner.
+    pub fn reload(&mut self, now_ms: u64) -> (Option<Update>, Vec<Diagnostic>) {
+        let loaded = self.files.reload();
+        let mut diagnostics = loaded.diagnostics;
+        diagnostics.extend(review(&loaded.objects));
+        self.controller.apply(self.store.replace(loaded.objects), now_ms);
+        let news = diagnostics.iter().filter(|diagnostic| !self.told.contains(diagnostic)).cloned().collect();
+        self.told = diagnostics;
+        (self.controller.masked_table(), news)
+    }
+
+    /// Takes the registry's newest versions into account.
+    pub fn policies_changed(&mut self) {
+        self.planners.retain(&self.registry.live());
+        self.controller.catalogue(self.registry.catalogue());
+    }
+
+    /// Plans what is dirty; `None` when nothing is.
+    pub fn rebuild(&mut self, now_ms: u64) -> Option<Update> {
+        self.controller.is_dirty().then(|| self.controller.rebuild(&mut self.planners, now_ms))
+    }
+
+    /// All that is wrong with the files and with what they ask for, in one pass: for `check`.
+    pub fn check(&mut self) -> (usize, Vec<Diagnostic>) {
+        let (_, mut diagnostics) = self.reload(0);
+        if let Some(update) = self.rebuild(0) {
+            diagnostics.extend(update.diagnostics);
+        }
+        diagnostics.sort_by(|a, b| (&a.file, a.line, b.severity).cmp(&(&b.file, b.line, a.severity)));
+        (self.store.len(), diagnostics)
+    }
+
+    /// The registry that the plans come from.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+}
+
+/// Whether there is an error among these.
+pub fn any_error(diagnostics: &[Diagnostic]) -> bool {
+    diagnostics.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
+}

@@ -1,0 +1,56 @@
+//! What a host is told at start.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::admin::Token;
+use crate::control;
+use crate::policy::limits::Limits;
+use crate::route::HashKey;
+
+/// How virtual addresses come to this machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VipMode {
+    /// Routed to the loopback device (CAP_NET_ADMIN): any address can be bound.
+    AnyIp,
+    /// 10.97.72.1 is bound as 127.97.72.1: no privileges.
+    Loopback,
+}
+
+/// Everything `run` needs.
+pub struct Options {
+    /// Manifests.
+    pub files: Vec<PathBuf>,
+    /// Node, ranges, addresses.
+    pub control: control::Settings,
+    /// Virtual addresses.
+    pub vip_mode: VipMode,
+    /// Worker threads.
+    pub workers: usize,
+    /// Policies from files, watched.
+    pub policy_dir: Option<PathBuf>,
+    /// Compiled policies, kept.
+    pub policy_cache: Option<PathBuf>,
+    /// Policies that may import WASI.
+    pub wasi_grants: BTreeSet<String>,
+    /// The sandbox's limits.
+    pub limits: Limits,
+    /// Where the admin server listens.
+    pub admin: SocketAddr,
+    /// Its token.
+    pub token: Option<Token>,
+    /// `-` is stdout.
+    pub decision_log: Option<PathBuf>,
+    /// Of `client-hash`.
+    pub hash_key: HashKey,
+    /// Of this process.
+    pub max_connections: Option<usize>,
+    /// For one endpoint.
+    pub connect_timeout: Duration,
+    /// How long SIGTERM waits for connections.
+    pub drain_timeout: Duration,
+    /// The machine's own addresses, which are bound as they are.
+    pub own_addresses: Vec<IpAddr>,
+}

@@ -1,0 +1,133 @@
+//! What the host says of itself: the records of the modules as log lines, events, metrics and answers of the admin port.
+
+use std::net::SocketAddr;
+use std::time::SystemTime;
+
+use crate::admin::{self, Bound, BoundFrontend, Event, EventLog, NotServed, PolicyStatus, Refused, RefusedKind};
+use crate::dataplane::DataPlane;
+use crate::objects::{Diagnostic, Severity};
+use crate::policy::Refusal;
+use crate::policy::counters::PolicyCounters;
+use crate::policy::registry::{self, Swapped};
+use crate::policy::worker::WorkerPolicies;
+use crate::route::explain::frontend_name;
+use crate::table::Protocol;
+
+/// Something that is no diagnostic of a manifest.
+pub(super) fn notice(events: &EventLog, severity: admin::Severity, message: String, remedy: Option<String>) {
+    match severity {
+        admin::Severity::Error => tracing::error!("{message}"),
+        admin::Severity::Warning => tracing::warn!("{message}"),
+        admin::Severity::Info => tracing::info!("{message}"),
+    }
+    let time = SystemTime::now();
+    events.record(Event { time, severity, file: None, line: None, object: None, field: None, message, remedy });
+}
+
+/// What is wrong with a manifest.
+pub(super) fn diagnostic(events: &EventLog, diagnostic: Diagnostic) {
+    let summary = diagnostic.summary();
+    let help = diagnostic.remedy.as_deref().map(|remedy| format!(" (help: {remedy})")).unwrap_or_default();
+    let severity = match diagnostic.severity {
+        Severity::Error => {
+            tracing::error!("{summary}{help}");
+            admin::Severity::Error
+        }
+        Severity::Warning => {
+            tracing::warn!("{summary}{help}");
+            admin::Severity::Warning
+        }
+    };
+    let Diagnostic { severity: _, file, line, column: _, object, field, message, remedy } = diagnostic;
+    events.record(Event { time: SystemTime::now(), severity, file, line, object, field, message, remedy });
+}
+
+/// A policy has a new version in force.
+pub(super) fn swapped(events: &EventLog, swapped: &Swapped, by: &str) {
+    if swapped.changed {
+        let before = swapped.previous.as_deref().map(|digest| format!(", before it {digest}")).unwrap_or_default();
+        let message = format!("{} \"{}\" is now {}{before} (by {by})", swapped.stage.name(), swapped.name, swapped.digest);
+        notice(events, admin::Severity::Info, message, None);
+    }
+}
+
+/// A policy file was refused; what was in force still is.
+pub(super) fn refused(events: &EventLog, name: &str, refusal: &Refusal) {
+    let message = format!("policy \"{name}\" was refused: {refusal}");
+    notice(events, admin::Severity::Error, message, Some("what was in force still is; put a sound component in its place".to_owned()));
+}
+
+/// As the admin port says it.
+pub(super) fn reply(swapped: &Swapped) -> admin::Swapped {
+    admin::Swapped {
+        name: swapped.name.to_string(),
+        stage: swapped.stage.name().to_owned(),
+        digest: swapped.digest.to_string(),
+        previous: swapped.previous.as_deref().map(ToOwned::to_owned),
+        changed: swapped.changed,
+    }
+}
+
+/// As the admin port says it.
+pub(super) fn refusal(refusal: &Refusal) -> Refused {
+    let kind = match refusal {
+        Refusal::Unknown { .. } => RefusedKind::UnknownPolicy,
+        Refusal::Reserved(_) | Refusal::NothingToRollBack(_) | Refusal::OtherStage { .. } => RefusedKind::Conflict,
+        Refusal::File { .. } | Refusal::Sandbox(_) => RefusedKind::Internal,
+        _ => RefusedKind::Component,
+    };
+    Refused { kind, error: refusal.to_string(), remedy: None }
+}
+
+/// What is listened on and what is not.
+pub(super) fn bound(plane: &DataPlane<WorkerPolicies>, admin: Option<SocketAddr>) -> Bound {
+    let frontends = plane.bound().into_iter().map(|bound| BoundFrontend {
+        service: bound.service,
+        frontend: frontend_name(bound.kind).to_owned(),
+        address: SocketAddr::new(bound.key.ip, bound.key.port),
+        protocol: protocol_name(bound.key.protocol).to_owned(),
+        bound: bound.address,
+    });
+    let not_served = plane.not_served().into_iter().map(|not| NotServed {
+        address: SocketAddr::new(not.key.ip, not.key.port),
+        service: not.service,
+        why: not.why,
+    });
+    Bound { frontends: frontends.collect(), admin, not_served: not_served.collect() }
+}
+
+/// Logs what is listened on since the last time, and what no longer is.
+pub(super) fn log_changes(before: &Bound, now: &Bound) {
+    for new in now.frontends.iter().filter(|frontend| !before.frontends.contains(frontend)) {
+        let BoundFrontend { service, frontend, address, protocol, bound } = new;
+        let mapped = if address == bound { String::new() } else { format!(" at {bound}") };
+        tracing::info!("listening: {service} {frontend} {address}/{protocol}{mapped}");
+    }
+    for gone in before.frontends.iter().filter(|frontend| !now.frontends.contains(frontend)) {
+        tracing::info!("no longer listening: {} {} {}/{}", gone.service, gone.frontend, gone.address, gone.protocol);
+    }
+}
+
+/// Every policy, with the worst state of its breakers.
+pub(super) fn policies(policies: &[registry::PolicyStatus], counters: &[Vec<PolicyCounters>]) -> Vec<PolicyStatus> {
+    let breaker = |digest: &str| {
+        counters.iter().flatten().filter(|c| *c.version.digest == *digest).map(|c| c.breaker).max().map(|state| state.name().to_owned())
+    };
+    let status = |policy: &registry::PolicyStatus| PolicyStatus {
+        name: policy.name.to_string(),
+        stage: policy.stage.name().to_owned(),
+        digest: policy.digest.to_string(),
+        builtin: policy.builtin,
+        previous: policy.previous.as_deref().map(ToOwned::to_owned),
+        breaker: breaker(&policy.digest),
+    };
+    policies.iter().map(status).collect()
+}
+
+fn protocol_name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+        Protocol::Sctp => "sctp",
+    }
+}

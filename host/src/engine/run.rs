@@ -1,0 +1,107 @@
+//! Start and end of a host.
+
+use std::sync::Arc;
+use std::thread;
+
+use anyhow::{Context, bail};
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+use super::control_loop::{self, Event, Wiring};
+use super::{Options, VipMode};
+use crate::admin::{self, Bound, EventLog, Handle, Readiness};
+use crate::dataplane::anyip;
+use crate::policy::Sandbox;
+use crate::policy::compile::Compiler;
+use crate::policy::directory::PolicyDirectory;
+use crate::policy::registry::{Registry, RegistryOptions};
+use crate::source;
+
+/// Runs a host until SIGTERM or SIGINT, then drains it.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    admin::check_exposure(options.admin, options.token.as_ref())?;
+    if options.vip_mode == VipMode::AnyIp && !anyip::permitted() {
+        bail!("--vip-mode anyip needs CAP_NET_ADMIN: run as root, grant the capability, or use --vip-mode loopback");
+    }
+    let listener = TcpListener::bind(options.admin).await.with_context(|| format!("listening on --admin {}", options.admin))?;
+    let admin_address = listener.local_addr()?;
+    // The terminal's Ctrl-C and a supervisor's SIGTERM end the host in the same way.
+    let (mut terminated, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+
+    let sandbox = Sandbox::with_cache(options.limits.clone(), Compiler::of_this_program(), options.policy_cache.as_deref())?;
+    let registry_options =
+        RegistryOptions { node: options.control.node.clone(), settings: Default::default(), wasi_grants: options.wasi_grants.clone() };
+    let registry = Registry::new(sandbox, registry_options);
+
+    let events = Arc::new(EventLog::new());
+    let bound = Arc::new(ArcSwap::from_pointee(Bound { admin: Some(admin_address), ..Bound::default() }));
+    let (readiness, readiness_seen) = watch::channel(Readiness::Starting(vec!["the first table is not in force yet".to_owned()]));
+    let (metrics, metrics_asked) = mpsc::channel(16);
+    let (policies, policies_asked) = mpsc::channel(16);
+    let (changes, changes_seen) = mpsc::channel(64);
+    let files = Arc::new(Notify::new());
+    let _policy_watch = open_policy_dir(&options, &registry, &changes)?;
+    let _file_watch = source::watch(&options.files, {
+        let files = Arc::clone(&files);
+        move || files.notify_one()
+    }).context("watching -f")?;
+
+    let handle = Handle {
+        readiness: readiness_seen,
+        bound: Arc::clone(&bound),
+        events: Arc::clone(&events),
+        metrics,
+        policies,
+        token: options.token.clone(),
+    };
+    let (admin_stop, admin_stopped) = oneshot::channel::<()>();
+    let admin_server = tokio::spawn(admin::serve(listener, handle, async {
+        let _ = admin_stopped.await;
+    }));
+    tracing::info!("admin listening on http://{admin_address}");
+
+    let wiring = Wiring { options, registry, events, bound, readiness, metrics_asked, policies_asked, files, changes: changes.clone(), changes_seen };
+    let (ended, control_ended) = oneshot::channel();
+    let control = thread::Builder::new().name("control".to_owned()).spawn(move || {
+        let _ = ended.send(control_loop::run(wiring));
+    })?;
+    tokio::pin!(control_ended);
+    let result = tokio::select! {
+        result = &mut control_ended => result,
+        _ = terminated.recv() => stop(&changes, control_ended).await,
+        _ = interrupted.recv() => stop(&changes, control_ended).await,
+    };
+    let _ = admin_stop.send(());
+    let _ = admin_server.await;
+    if control.join().is_err() {
+        bail!("the control thread panicked");
+    }
+    result.context("the control thread ended without a word")?
+}
+
+async fn stop<T>(changes: &mpsc::Sender<Event>, ended: std::pin::Pin<&mut oneshot::Receiver<T>>) -> Result<T, oneshot::error::RecvError> {
+    let _ = changes.send(Event::Stop).await;
+    ended.await
+}
+
+fn open_policy_dir(
+    options: &Options,
+    registry: &Arc<Registry>,
+    changes: &mpsc::Sender<Event>,
+) -> anyhow::Result<Option<crate::policy::directory::DirectoryWatch>> {
+    let Some(dir) = &options.policy_dir else {
+        return Ok(None);
+    };
+    let open = || PolicyDirectory::open(dir.clone(), Arc::clone(registry));
+    let (directory, loaded) = open().with_context(|| format!("--policy-dir {}", dir.display()))?;
+    for outcome in loaded {
+        let _ = changes.try_send(Event::Policy(outcome));
+    }
+    let changes = changes.clone();
+    let watch = directory.watch(move |event| {
+        let _ = changes.blocking_send(Event::Policy(event));
+    })?;
+    Ok(Some(watch))
+}
