@@ -1,0 +1,69 @@
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use super::*;
+use crate::observe::{EndpointSnapshot, ServiceSnapshot, Tally};
+use crate::policy::contract::StageKind;
+use crate::table::{PolicyVersion, VersionId};
+
+fn policy(id: u32, digest: &str, answered: u64, breaker: BreakerState) -> PolicyCounters {
+    let version = PolicyVersion { id: VersionId(id), name: "round-robin".into(), digest: digest.into() };
+    let mut counters = PolicyCounters::new(Arc::new(version), StageKind::Balancer);
+    counters.answered = answered;
+    counters.no_opinion = 1;
+    counters.faults[0] = 2;
+    counters.fuel_total = 10 * answered;
+    counters.memory_peak_bytes = 65_536;
+    counters.breaker = breaker;
+    counters
+}
+
+fn small() -> Metrics {
+    let key = ServiceKey { namespace: "default".into(), service: "web".into(), port: "http".into() };
+    let tally = Tally { accepted: 7, rejected: 1, closed: 4, reset: 1, active: 1, bytes_in: 100, bytes_out: 200, ..Tally::default() };
+    let endpoint = EndpointSnapshot { connections: 6, active: 1, failures: [3, 0, 0, 0], ..EndpointSnapshot::default() };
+    let service = ServiceSnapshot { tally, endpoints: BTreeMap::from([("10.0.0.1:80".into(), endpoint)]), ..ServiceSnapshot::default() };
+    let traffic =
+        Snapshot { accept_errors: BTreeMap::from([("files", 5)]), services: BTreeMap::from([(key, service)]), ..Snapshot::default() };
+    Metrics {
+        generation: 42,
+        listeners: 8,
+        traffic,
+        policies: vec![policy(1, "sha256:aa", 3, BreakerState::Closed), policy(1, "sha256:aa", 4, BreakerState::Open)],
+        swaps: vec![SwapCount { policy: "mine".to_owned(), result: "swapped", count: 1 }],
+        decision_log_written: 6,
+        decision_log_dropped: 1,
+    }
+}
+
+#[test]
+fn a_small_snapshot_reads_as_it_always_did() {
+    let text = text(small()).unwrap().replace(env!("CARGO_PKG_VERSION"), "VERSION");
+    let golden = include_str!("golden.txt");
+    for (at, (line, wanted)) in text.lines().zip(golden.lines()).enumerate() {
+        assert_eq!(line, wanted, "line {}", at + 1);
+    }
+    assert_eq!(text.lines().count(), golden.lines().count());
+}
+
+#[test]
+fn a_version_that_came_back_has_one_series() {
+    let policies = vec![
+        policy(1, "sha256:aa", 3, BreakerState::Closed),
+        policy(2, "sha256:bb", 5, BreakerState::Closed),
+        policy(3, "sha256:aa", 4, BreakerState::Closed),
+    ];
+    let text = text(Metrics { policies, ..Metrics::default() }).unwrap();
+    let mut series: Vec<_> = text.lines().filter(|line| !line.starts_with('#')).map(|line| line.rsplit_once(' ').unwrap().0).collect();
+    let all = series.len();
+    series.sort_unstable();
+    series.dedup();
+    assert_eq!(series.len(), all);
+    assert!(text.contains(r#"pointsman_policy_fuel_total{policy="round-robin",stage="balancer",digest="sha256:aa"} 70"#), "{text}");
+}
+
+#[test]
+fn label_values_cannot_break_out() {
+    let swaps = vec![SwapCount { policy: "a\"b\\c\nd".to_owned(), result: "refused", count: 1 }];
+    let text = text(Metrics { swaps, ..Metrics::default() }).unwrap();
+    assert!(text.contains(r#"pointsman_policy_swaps_total{policy="a\"b\\c\nd",result="refused"} 1"#), "{text}");
+}
