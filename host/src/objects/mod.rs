@@ -144,7 +144,9 @@ impl Reader<'_> {
                 }
                 (if key.is_some() { Outcome::Told } else { Outcome::Unknown }, object)
             }
-            Meaning::Foreign => (Outcome::Told, None),
+            Meaning::Foreign if root.child("metadata").is_some() => (Outcome::Told, None),
+            // No object either, so far: `kind: Ser` may still become one.
+            Meaning::Foreign => (Outcome::Unknown, None),
             Meaning::Unclear => (Outcome::Unknown, None),
         };
         self.parsed.objects.extend(object);

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use jiff::SignedDuration;
+
 use super::model::Protocol;
 
 /// The longest DNS label (RFC 1035).
@@ -106,26 +108,9 @@ pub(super) fn reachable_ip(text: &str) -> Result<IpAddr, String> {
     Ok(ip)
 }
 
-/// `30m`, `90s`, `1h30m`, `500ms`: whole numbers, each with a unit. More than nothing.
+/// `30m`, `90s`, `1h30m`, `500ms`: more than nothing.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("\"{text}\" is not a duration: write a number and a unit (h, m, s, ms), such as 30m or 1h30m");
-    let (mut rest, mut total) = (text, Duration::ZERO);
-    while !rest.is_empty() {
-        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, tail) = rest.split_at(digits);
-        let number: u64 = number.parse().map_err(|_| wrong())?;
-        let unit = tail.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let (unit, tail) = tail.split_at(unit);
-        let millis = match unit {
-            "h" => 3_600_000,
-            "m" => 60_000,
-            "s" => 1_000,
-            "ms" => 1,
-            _ => return Err(wrong()),
-        };
-        let part = number.checked_mul(millis).map(Duration::from_millis).ok_or_else(wrong)?;
-        total = total.checked_add(part).ok_or_else(wrong)?;
-        rest = tail;
-    }
-    if total.is_zero() { Err(wrong()) } else { Ok(total) }
+    let duration = text.parse::<SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
+    let wrong = || format!("\"{text}\" is not a time with its unit, such as 90s, 30m or 1h30m");
+    duration.filter(|duration| !duration.is_zero()).ok_or_else(wrong)
 }

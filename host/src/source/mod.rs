@@ -25,7 +25,7 @@ pub const MAX_BYTES: u64 = 64 * 1024 * 1024;
 pub struct Loaded {
     /// The objects, each key once.
     pub objects: Vec<Object>,
-    /// What is wrong with the files, and what is suspicious between the objects.
+    /// What is wrong with the files.
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -72,7 +72,6 @@ impl Files {
         let contents: Vec<_> = in_order.filter_map(|file| self.read.get(file)).collect();
         diagnostics.extend(contents.iter().flat_map(|contents| contents.diagnostics.iter().cloned()));
         let objects = united(&contents, &mut diagnostics);
-        diagnostics.extend(objects::review(&objects));
         Loaded { objects, diagnostics }
     }
 }

@@ -195,7 +195,7 @@ fn a_mounted_config_map_changes_by_its_link() {
 async fn a_change_is_noticed_and_reading_is_none() {
     let mut folder = Folder::new();
     let (changed, mut changes) = tokio::sync::mpsc::channel(1);
-    let watch = watch(&[folder.folder.path().to_owned()], changed).unwrap();
+    let watch = watch(&[folder.folder.path().to_owned()], move || drop(changed.try_send(()))).unwrap();
     for port in [1, 2] {
         folder.write("a.yaml", service("a", port));
         changes.recv().await.unwrap();

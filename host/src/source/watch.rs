@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
 /// Beside the notifications, which network file systems and full inotify tables don't give.
 const POLL_INTERVAL: Duration = Duration::from_secs(10);
@@ -35,12 +33,11 @@ impl Drop for Watch {
     }
 }
 
-/// Sends to `changed` whenever one of the files or folders may have changed, and now and then without a reason. A channel of one place
-/// is enough: while a message waits, further ones are left out.
+/// Calls `changed`, on a thread of its own, whenever one of the files or folders may have changed, and now and then without a reason.
 ///
 /// # Errors
 /// When the system has no thread left.
-pub fn watch(paths: &[PathBuf], changed: mpsc::Sender<()>) -> std::io::Result<Watch> {
+pub fn watch(paths: &[PathBuf], changed: impl Fn() + Send + 'static) -> std::io::Result<Watch> {
     let (signals, received) = channel();
     let folders = folders(paths);
     let from_system = signals.clone();
@@ -54,7 +51,7 @@ pub fn watch(paths: &[PathBuf], changed: mpsc::Sender<()>) -> std::io::Result<Wa
         .inspect_err(|error| tracing::warn!("no notice of changed files ({error}): they are looked at every {POLL_INTERVAL:?}"))
         .ok();
     watch_folders(watcher.as_mut(), &folders);
-    std::thread::Builder::new().name("files".to_owned()).spawn(move || follow(&received, &changed, watcher, &folders))?;
+    std::thread::Builder::new().name("files".to_owned()).spawn(move || follow(&received, changed, watcher, &folders))?;
     Ok(Watch { signals })
 }
 
@@ -89,16 +86,14 @@ fn watch_folders(watcher: Option<&mut RecommendedWatcher>, folders: &[PathBuf]) 
     }
 }
 
-fn follow(signals: &Receiver<Signal>, changed: &mpsc::Sender<()>, mut watcher: Option<RecommendedWatcher>, folders: &[PathBuf]) {
+fn follow(signals: &Receiver<Signal>, changed: impl Fn(), mut watcher: Option<RecommendedWatcher>, folders: &[PathBuf]) {
     loop {
         match signals.recv_timeout(POLL_INTERVAL) {
             Ok(Signal::Changed) if is_quiet(signals) => {}
             Ok(_) | Err(RecvTimeoutError::Disconnected) => return,
             Err(RecvTimeoutError::Timeout) => watch_folders(watcher.as_mut(), folders),
         }
-        if matches!(changed.try_send(()), Err(TrySendError::Closed(()))) {
-            return;
-        }
+        changed();
     }
 }
 
