@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::route::Decision;
-use crate::table::{FrontendKey, FrontendKind, Origin, Port, Slot};
+use crate::table::{FrontendKey, FrontendKind, Origin, Port};
 
 /// One connection, from accept to close.
 #[derive(Clone)]
@@ -41,10 +41,10 @@ pub struct ConnectionRecord {
 }
 
 /// An endpoint that could not be reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectFailure {
-    /// Which.
-    pub slot: Slot,
+    /// Which, as `ip:port`: it may have left the table by the time this is written.
+    pub endpoint: Arc<str>,
     /// Why.
     pub why: ConnectError,
 }
@@ -63,6 +63,9 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// All of them, in the order in which counters hold them.
+    pub const ALL: [Self; 4] = [Self::Refused, Self::TimedOut, Self::Unreachable, Self::Local];
+
     /// For logs and metric labels.
     pub fn text(self) -> &'static str {
         match self {

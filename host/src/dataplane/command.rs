@@ -1,0 +1,47 @@
+//! What the control side tells a worker.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::oneshot;
+
+use super::policies::Policies;
+use crate::observe::Snapshot;
+use crate::table::{FrontendKey, ServiceId, Table, VersionId};
+
+/// A new table and what comes with it.
+#[derive(Clone)]
+pub struct TableUpdate<L> {
+    /// The table.
+    pub table: Arc<Table>,
+    /// Ports whose plans workers must adopt.
+    pub changed: Vec<ServiceId>,
+    /// Ports that are gone; an id may be in `changed` as well, when it was reused.
+    pub removed: Vec<ServiceId>,
+    /// Policies that the table names and workers may not have yet.
+    pub install: Vec<L>,
+    /// Versions that nothing names any more.
+    pub retire: Vec<VersionId>,
+}
+
+/// In the order in which they were sent; none of them waits for anything.
+pub(super) enum Command<P: Policies> {
+    Table(Box<TableUpdate<P::Loaded>>),
+    Listener(ListenerCommand),
+    Snapshot(oneshot::Sender<(Snapshot, P::Counters)>),
+    Reconfigure,
+    Drain { deadline: Instant },
+}
+
+/// Identity of a listening socket in this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct ListenerId(pub(super) u64);
+
+#[derive(Debug)]
+pub(super) enum ListenerCommand {
+    /// Accept on this socket.
+    Open { id: ListenerId, key: FrontendKey, socket: TcpListener },
+    /// Serve what is queued, then close, then let go of `closed`: the control side sees by it that the address is free.
+    Close { id: ListenerId, closed: Arc<()> },
+}

@@ -1,0 +1,75 @@
+//! Connecting to an endpoint.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use crate::observe::ConnectError;
+
+/// Connects, and sends `preface`, within the limit. Nothing else has been sent when it fails, so another endpoint can be tried.
+pub(super) async fn connect(address: SocketAddr, preface: &[u8], limit: Duration) -> Result<TcpStream, ConnectError> {
+    let stream = begin(address).map_err(|error| classify(&error))?;
+    let attempt = async {
+        // The event itself says whether it failed, which saves asking the socket when it did not.
+        if stream.ready(Interest::WRITABLE).await?.is_write_closed()
+            && let Some(error) = stream.take_error()?
+        {
+            return Err(error);
+        }
+        write_all(&stream, preface).await
+    };
+    match tokio::time::timeout(limit, attempt).await {
+        Ok(Ok(())) => Ok(stream),
+        Ok(Err(error)) => Err(classify(&error)),
+        Err(_) => Err(ConnectError::TimedOut),
+    }
+}
+
+fn begin(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    match socket.connect(&address.into()) {
+        Err(error) if error.raw_os_error() != Some(Errno::EINPROGRESS as i32) => Err(error),
+        _ => TcpStream::from_std(socket.into()),
+    }
+}
+
+async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match stream.try_write(bytes) {
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => stream.writable().await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn classify(error: &io::Error) -> ConnectError {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ECONNREFUSED | Errno::ECONNRESET | Errno::EPIPE) => ConnectError::Refused,
+        Some(Errno::ETIMEDOUT) => ConnectError::TimedOut,
+        // No descriptor, no memory, no port left for this destination.
+        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM | Errno::EADDRNOTAVAIL | Errno::EAGAIN) => ConnectError::Local,
+        _ => ConnectError::Unreachable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_are_told_apart() {
+        let of = |errno: Errno| classify(&io::Error::from_raw_os_error(errno as i32));
+        assert_eq!(of(Errno::ECONNREFUSED), ConnectError::Refused);
+        assert_eq!(of(Errno::ETIMEDOUT), ConnectError::TimedOut);
+        assert_eq!(of(Errno::EADDRNOTAVAIL), ConnectError::Local);
+        assert_eq!(of(Errno::EHOSTUNREACH), ConnectError::Unreachable);
+    }
+}

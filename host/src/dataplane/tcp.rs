@@ -1,0 +1,278 @@
+//! The way of a TCP connection: decided as soon as it is accepted, by the table of that moment; connected, again and again if need
+//! be; relayed; and accounted for exactly once, however it ends.
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime};
+
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use super::connect::connect;
+use super::policies::Policies;
+use super::proxy_protocol;
+use super::relay::{Ending, Passed, Relay};
+use super::worker::Worker;
+use crate::observe::counters::ConnectionCounter;
+use crate::observe::{ConnectError, ConnectFailure, ConnectionRecord, Outcome};
+use crate::policy::contract::{Connection, Outcome as Learned, OutcomeKind, Slot};
+use crate::route::{self, Decision, Fate, MAX_ATTEMPTS};
+use crate::table::{Frontend, FrontendKey, LoadGuard, Port, Table};
+
+/// Decides a connection that was just accepted. Those that go nowhere end here, with a reset: user space cannot take back a handshake,
+/// so a drop is a reset too, counted and logged as what it is.
+pub(super) fn begin<P: Policies>(worker: &Rc<Worker<P>>, key: FrontendKey, client: TcpStream, from: SocketAddr) {
+    let table = Arc::clone(&worker.table.borrow());
+    let Some((frontend, port)) = lookup(&table, &key) else {
+        worker.counters.accepted_unknown().ended(Outcome::Rejected);
+        reset(&client);
+        return;
+    };
+    let address = from.ip().to_canonical();
+    let origin = table.origins.of(address);
+    let random = worker.random.borrow_mut().u64(..);
+    let connection = route::connection(port.id, from, frontend.kind, origin, worker.hash_key, worker.clock.now_ms(), random);
+    let pinned = pinned(worker, port, &connection);
+    let decision = route::decide(port, &mut *worker.policies.borrow_mut(), &connection, pinned);
+    let fate = decision.fate;
+    let mut open = Open {
+        worker: Rc::clone(worker),
+        counter: Some(worker.counters.accepted(port, frontend.kind)),
+        client,
+        endpoint: None,
+        load: None,
+        accepted: Instant::now(),
+        record: ConnectionRecord {
+            at: SystemTime::now(),
+            worker: worker.index,
+            generation: table.generation,
+            port: Arc::clone(port),
+            frontend: key,
+            kind: frontend.kind,
+            client: SocketAddr::new(address, from.port()),
+            origin,
+            decision,
+            failures: Vec::new(),
+            outcome: Outcome::Drained,
+            bytes_in: 0,
+            bytes_out: 0,
+            duration: Duration::ZERO,
+        },
+    };
+    match fate {
+        Fate::Forward(slot) => drop(tokio::task::spawn_local(open.forward(connection, slot))),
+        Fate::Reject(_) => open.record.outcome = Outcome::Rejected,
+        Fate::Drop(_) => open.record.outcome = Outcome::Dropped,
+    }
+}
+
+/// A connection and all that is counted for it. Dropping it ends and accounts for it, with the outcome that its record has by then;
+/// until another is set, that is the end of the worker.
+struct Open<P: Policies> {
+    worker: Rc<Worker<P>>,
+    counter: Option<ConnectionCounter>,
+    client: TcpStream,
+    endpoint: Option<TcpStream>,
+    load: Option<LoadGuard>,
+    accepted: Instant,
+    record: ConnectionRecord,
+}
+
+impl<P: Policies> Open<P> {
+    async fn forward(mut self, connection: Connection, slot: Slot) {
+        self.record.outcome = match self.reach(connection, slot).await {
+            Some(endpoint) => self.relay(endpoint).await,
+            None => Outcome::ConnectFailed,
+        };
+    }
+
+    /// Connects to the endpoint that was decided on, or to another if it cannot be reached. No byte of the client's has been read yet.
+    async fn reach(&mut self, mut connection: Connection, mut slot: Slot) -> Option<TcpStream> {
+        let preface = match self.record.port.options.proxy_protocol {
+            true => proxy_protocol::header(self.record.client, SocketAddr::new(self.record.frontend.ip, self.record.frontend.port)),
+            false => Vec::new(),
+        };
+        loop {
+            let endpoint = self.record.port.endpoints.get(slot as usize)?;
+            let (address, hash) = (endpoint.address, endpoint.hash);
+            if let Some(counter) = &mut self.counter {
+                counter.picked(endpoint);
+            }
+            self.load = Some(endpoint.load.enter());
+            let begun = Instant::now();
+            match connect(address, &preface, self.worker.connect_timeout).await {
+                Ok(stream) => {
+                    self.reached(hash, begun);
+                    return Some(stream);
+                }
+                Err(why) => self.failed(slot, hash, why, begun),
+            }
+            connection.attempt += 1;
+            if connection.attempt == MAX_ATTEMPTS {
+                return None;
+            }
+            slot = self.decide_again(&connection)?;
+        }
+    }
+
+    fn reached(&self, hash: u64, begun: Instant) {
+        if let Some(counter) = &self.counter {
+            counter.connected();
+        }
+        self.learned(hash, OutcomeKind::Connected, begun);
+        if let Some(timeout) = self.record.port.options.affinity {
+            self.worker.affinity.pin(self.record.port.id, self.record.client.ip(), hash, self.worker.clock.now_ms(), timeout);
+        }
+    }
+
+    fn failed(&mut self, slot: Slot, hash: u64, why: ConnectError, begun: Instant) {
+        self.load = None;
+        if let Some(counter) = &mut self.counter {
+            counter.connect_failed(why);
+        }
+        let port = &self.record.port;
+        // A failure of this host says nothing of the endpoint.
+        if why != ConnectError::Local {
+            let kind = if why == ConnectError::TimedOut { OutcomeKind::TimedOut } else { OutcomeKind::Refused };
+            self.learned(hash, kind, begun);
+            if port.options.affinity.is_some() {
+                self.worker.affinity.forget(port.id, self.record.client.ip(), hash);
+            }
+        }
+        let endpoint = Arc::clone(&port.endpoints[slot as usize].key);
+        self.record.failures.push(ConnectFailure { endpoint, why });
+    }
+
+    /// Another endpoint, by the table in force: policies have adopted its plans, and endpoints may have left since.
+    fn decide_again(&mut self, connection: &Connection) -> Option<Slot> {
+        let table = Arc::clone(&self.worker.table.borrow());
+        let (_, port) = lookup(&table, &self.record.frontend).filter(|(_, port)| port.id == connection.service)?;
+        let worker = Rc::clone(&self.worker);
+        let policies = &mut *worker.policies.borrow_mut();
+        let failed = |key: &Arc<str>| self.record.failures.iter().any(|failure| failure.endpoint == *key);
+        let tried: Vec<Slot> = (0..).zip(&*port.endpoints).filter(|(_, endpoint)| failed(&endpoint.key)).map(|(slot, _)| slot).collect();
+        if !Arc::ptr_eq(port, &self.record.port) {
+            let decision = route::decide(port, policies, connection, None);
+            let slot = forwarded(&decision);
+            self.record.generation = table.generation;
+            self.record.port = Arc::clone(port);
+            self.record.decision = decision;
+            if slot.is_none_or(|slot| !tried.contains(&slot)) {
+                return slot;
+            }
+        }
+        route::retry(port, policies, connection, &mut self.record.decision, &tried);
+        forwarded(&self.record.decision)
+    }
+
+    async fn relay(&mut self, endpoint: TcpStream) -> Outcome {
+        let endpoint = &*self.endpoint.insert(endpoint);
+        let client = &self.client;
+        let mut age = self.record.port.options.max_connection_age.map(|age| {
+            let deadline = tokio::time::Instant::from_std(self.accepted + age);
+            Box::pin(tokio::time::sleep_until(deadline))
+        });
+        let (worker, counter, record) = (&self.worker, &self.counter, &mut self.record);
+        let mut relay = Relay::default();
+        let mut step = |context: &mut Context<'_>, stop_when_half_closed: bool| {
+            if expired(&mut age, context) {
+                return Poll::Ready(Step::Ended(Outcome::Aged));
+            }
+            let mut passed = Passed::default();
+            let ending = relay.poll(context, client, endpoint, &worker.buffer, &mut passed);
+            record.bytes_in += passed.to_endpoint;
+            record.bytes_out += passed.to_client;
+            if let Some(counter) = counter {
+                counter.passed(passed.to_endpoint, passed.to_client);
+            }
+            match (ending, relay.half_closed()) {
+                (Poll::Ready(Ending::Closed), _) => Poll::Ready(Step::Ended(Outcome::Closed)),
+                (Poll::Ready(Ending::Reset), _) => Poll::Ready(Step::Ended(Outcome::Reset)),
+                (Poll::Pending, Some(by_client)) if stop_when_half_closed => Poll::Ready(Step::HalfClosed { by_client }),
+                (Poll::Pending, _) => Poll::Pending,
+            }
+        };
+        let by_client = match poll_fn(|context| step(context, true)).await {
+            Step::Ended(outcome) => return outcome,
+            Step::HalfClosed { by_client } => by_client,
+        };
+        // Nobody reads any more from the side that has ended its direction, so its reset has to be watched for.
+        let ended = if by_client { client } else { endpoint };
+        tokio::select! {
+            biased;
+            step = poll_fn(|context| step(context, false)) => match step {
+                Step::Ended(outcome) => outcome,
+                Step::HalfClosed { .. } => Outcome::Reset,
+            },
+            _ = ended.ready(Interest::ERROR) => Outcome::Reset,
+        }
+    }
+
+    fn learned(&self, endpoint: u64, kind: OutcomeKind, since: Instant) {
+        let millis = u32::try_from(since.elapsed().as_millis()).unwrap_or(u32::MAX);
+        self.worker.learned(Learned { service: self.record.port.id, endpoint, kind, millis });
+    }
+}
+
+impl<P: Policies> Drop for Open<P> {
+    fn drop(&mut self) {
+        let outcome = self.record.outcome;
+        if !matches!(outcome, Outcome::Closed | Outcome::Aged) {
+            reset(&self.client);
+            self.endpoint.iter().for_each(reset);
+        }
+        if let (Some(_), Some(slot)) = (&self.endpoint, forwarded(&self.record.decision)) {
+            let kind = if outcome == Outcome::Closed { OutcomeKind::Closed } else { OutcomeKind::Reset };
+            self.learned(self.record.port.endpoints[slot as usize].hash, kind, self.accepted);
+        }
+        if let Some(counter) = self.counter.take() {
+            counter.ended(outcome);
+        }
+        self.worker.freed.notify_waiters();
+        if let Some(log) = &self.worker.log {
+            self.record.duration = self.accepted.elapsed();
+            log.send(Box::new(self.record.clone()));
+        }
+    }
+}
+
+/// How far a relay has come.
+enum Step {
+    HalfClosed { by_client: bool },
+    Ended(Outcome),
+}
+
+fn lookup<'a>(table: &'a Table, key: &FrontendKey) -> Option<(&'a Frontend, &'a Arc<Port>)> {
+    let frontend = table.frontend(key)?;
+    Some((frontend, table.port(frontend.service)?))
+}
+
+/// The slot of the endpoint that session affinity holds for this client.
+fn pinned<P: Policies>(worker: &Worker<P>, port: &Port, connection: &Connection) -> Option<Slot> {
+    port.options.affinity?;
+    let hash = worker.affinity.lookup(port.id, connection.client(), connection.now_ms)?;
+    port.endpoints.iter().position(|endpoint| endpoint.hash == hash).map(|slot| slot as Slot)
+}
+
+fn forwarded(decision: &Decision) -> Option<Slot> {
+    match decision.fate {
+        Fate::Forward(slot) => Some(slot),
+        Fate::Reject(_) | Fate::Drop(_) => None,
+    }
+}
+
+fn expired(age: &mut Option<Pin<Box<Sleep>>>, context: &mut Context<'_>) -> bool {
+    age.as_mut().is_some_and(|age| age.as_mut().poll(context).is_ready())
+}
+
+/// Makes the coming close a reset.
+fn reset(stream: &TcpStream) {
+    // A socket that refuses this is dead already.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}

@@ -1,0 +1,221 @@
+//! Counters of one worker: plain numbers, touched by that worker alone. A connection holds on to the series that it counts into, so
+//! it need not look them up again, and a series outlives its Service until its last connection is done.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::record::{ConnectError, Outcome};
+use super::snapshot::{EndpointSnapshot, FRONTEND_KINDS, ServiceKey, ServiceSnapshot, Snapshot, Tally};
+use crate::table::{Endpoint, FrontendKind, Port, ServiceId, Table};
+
+/// The counters of one worker.
+#[derive(Default)]
+pub struct Counters {
+    totals: Rc<RefCell<Tally>>,
+    accept_errors: RefCell<BTreeMap<&'static str, u64>>,
+    accept_pauses: Cell<u64>,
+    outcomes_untold: Cell<u64>,
+    services: RefCell<HashMap<ServiceId, Rc<Service>>>,
+    /// Services that are gone and still have connections.
+    departed: RefCell<Vec<Rc<Service>>>,
+    /// Services whose endpoints may have left since the last sweep.
+    changed: RefCell<HashSet<ServiceId>>,
+}
+
+struct Service {
+    key: ServiceKey,
+    tally: RefCell<Tally>,
+    frontends: Cell<[u64; FRONTEND_KINDS.len()]>,
+    endpoints: RefCell<HashMap<u64, Rc<EndpointSeries>>>,
+    /// Endpoints that are gone and still have connections.
+    departed: RefCell<Vec<Rc<EndpointSeries>>>,
+}
+
+struct EndpointSeries {
+    key: Arc<str>,
+    counts: RefCell<EndpointSnapshot>,
+}
+
+/// What one connection counts into, from accept to its end.
+pub struct ConnectionCounter {
+    totals: Rc<RefCell<Tally>>,
+    service: Option<Rc<Service>>,
+    endpoint: Option<Rc<EndpointSeries>>,
+}
+
+impl Counters {
+    /// A connection to a Service port was accepted.
+    pub fn accepted(&self, port: &Port, kind: FrontendKind) -> ConnectionCounter {
+        let service = Rc::clone(self.services.borrow_mut().entry(port.id).or_insert_with(|| Rc::new(Service::new(port))));
+        let mut frontends = service.frontends.get();
+        if let Some(at) = FRONTEND_KINDS.iter().position(|known| *known == kind) {
+            frontends[at] += 1;
+        }
+        service.frontends.set(frontends);
+        self.open(Some(service))
+    }
+
+    /// A connection was accepted on an address that the table no longer knows.
+    pub fn accepted_unknown(&self) -> ConnectionCounter {
+        self.open(None)
+    }
+
+    /// How many connections are open.
+    pub fn active(&self) -> u64 {
+        self.totals.borrow().active
+    }
+
+    /// `accept` failed.
+    pub fn accept_failed(&self, reason: &'static str) {
+        *self.accept_errors.borrow_mut().entry(reason).or_default() += 1;
+    }
+
+    /// A listener stopped accepting for a while.
+    pub fn accept_paused(&self) {
+        self.accept_pauses.set(self.accept_pauses.get() + 1);
+    }
+
+    /// An outcome had to be left out of a report.
+    pub fn outcome_untold(&self) {
+        self.outcomes_untold.set(self.outcomes_untold.get() + 1);
+    }
+
+    /// A new table is in force: Services left it, and others may have lost endpoints.
+    pub fn table_changed(&self, removed: &[ServiceId], changed: &[ServiceId]) {
+        let mut services = self.services.borrow_mut();
+        self.departed.borrow_mut().extend(removed.iter().filter_map(|id| services.remove(id)));
+        self.changed.borrow_mut().extend(changed.iter().filter(|id| services.contains_key(id)));
+    }
+
+    /// Lets go of what has left the table and has no connection any more. Not on the way of a connection.
+    pub fn sweep(&self, table: &Table) {
+        self.departed.borrow_mut().retain(|service| Rc::strong_count(service) > 1);
+        let services = self.services.borrow();
+        for id in self.changed.borrow_mut().drain() {
+            if let (Some(service), Some(port)) = (services.get(&id), table.port(id)) {
+                service.part_from_missing(port);
+            }
+        }
+        for service in services.values() {
+            service.departed.borrow_mut().retain(|endpoint| Rc::strong_count(endpoint) > 1);
+        }
+    }
+
+    /// The counts now, with names.
+    pub fn snapshot(&self) -> Snapshot {
+        let mut snapshot = Snapshot {
+            totals: *self.totals.borrow(),
+            accept_errors: self.accept_errors.borrow().clone(),
+            accept_pauses: self.accept_pauses.get(),
+            outcomes_untold: self.outcomes_untold.get(),
+            ..Snapshot::default()
+        };
+        for service in self.services.borrow().values().chain(self.departed.borrow().iter()) {
+            snapshot.services.entry(service.key.clone()).or_default().merge(&service.snapshot());
+        }
+        snapshot
+    }
+
+    fn open(&self, service: Option<Rc<Service>>) -> ConnectionCounter {
+        let counter = ConnectionCounter { totals: Rc::clone(&self.totals), service, endpoint: None };
+        counter.tally(|tally| {
+            tally.accepted += 1;
+            tally.active += 1;
+        });
+        counter
+    }
+}
+
+impl Service {
+    fn new(port: &Port) -> Self {
+        Self {
+            key: ServiceKey::of(port),
+            tally: RefCell::default(),
+            frontends: Cell::default(),
+            endpoints: RefCell::default(),
+            departed: RefCell::default(),
+        }
+    }
+
+    fn endpoint(&self, endpoint: &Endpoint) -> Rc<EndpointSeries> {
+        let fresh = || Rc::new(EndpointSeries { key: Arc::clone(&endpoint.key), counts: RefCell::default() });
+        Rc::clone(self.endpoints.borrow_mut().entry(endpoint.hash).or_insert_with(fresh))
+    }
+
+    fn part_from_missing(&self, port: &Port) {
+        let present: HashSet<u64> = port.endpoints.iter().map(|endpoint| endpoint.hash).collect();
+        let mut endpoints = self.endpoints.borrow_mut();
+        self.departed.borrow_mut().extend(endpoints.extract_if(|hash, _| !present.contains(hash)).map(|(_, endpoint)| endpoint));
+    }
+
+    fn snapshot(&self) -> ServiceSnapshot {
+        let mut snapshot = ServiceSnapshot { tally: *self.tally.borrow(), frontends: self.frontends.get(), endpoints: BTreeMap::new() };
+        for endpoint in self.endpoints.borrow().values().chain(self.departed.borrow().iter()) {
+            snapshot.endpoints.entry(Arc::clone(&endpoint.key)).or_default().merge(&endpoint.counts.borrow());
+        }
+        snapshot
+    }
+}
+
+impl ConnectionCounter {
+    /// An endpoint was picked.
+    pub fn picked(&mut self, endpoint: &Endpoint) {
+        self.endpoint = self.service.as_ref().map(|service| service.endpoint(endpoint));
+        self.endpoint_counts(|counts| counts.active += 1);
+    }
+
+    /// It accepted.
+    pub fn connected(&self) {
+        self.endpoint_counts(|counts| counts.connections += 1);
+    }
+
+    /// It could not be reached.
+    pub fn connect_failed(&mut self, why: ConnectError) {
+        let at = why as usize;
+        self.tally(|tally| tally.failures[at] += 1);
+        self.endpoint_counts(|counts| {
+            counts.failures[at] += 1;
+            counts.active -= 1;
+        });
+        self.endpoint = None;
+    }
+
+    /// Bytes were passed on.
+    pub fn passed(&self, to_endpoint: u64, to_client: u64) {
+        if to_endpoint + to_client == 0 {
+            return;
+        }
+        self.tally(|tally| {
+            tally.bytes_in += to_endpoint;
+            tally.bytes_out += to_client;
+        });
+        self.endpoint_counts(|counts| {
+            counts.bytes_in += to_endpoint;
+            counts.bytes_out += to_client;
+        });
+    }
+
+    /// The connection ended.
+    pub fn ended(self, outcome: Outcome) {
+        self.tally(|tally| tally.ended(outcome));
+        self.endpoint_counts(|counts| counts.active -= 1);
+    }
+
+    fn tally(&self, count: impl Fn(&mut Tally)) {
+        count(&mut self.totals.borrow_mut());
+        if let Some(service) = &self.service {
+            count(&mut service.tally.borrow_mut());
+        }
+    }
+
+    fn endpoint_counts(&self, count: impl FnOnce(&mut EndpointSnapshot)) {
+        if let Some(endpoint) = &self.endpoint {
+            count(&mut endpoint.counts.borrow_mut());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,13 @@
+//! What is seen of connections: the record of each, counters, and the decision log.
+
+pub mod counters;
+pub mod decision_log;
+mod entry;
+#[cfg(test)]
+pub(crate) mod fixture;
+pub mod record;
+pub mod snapshot;
+
+pub use decision_log::{DecisionLog, LogSender};
+pub use record::{ConnectError, ConnectFailure, ConnectionRecord, Outcome};
+pub use snapshot::{EndpointSnapshot, ServiceKey, ServiceSnapshot, Snapshot, Tally};

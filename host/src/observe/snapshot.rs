@@ -1,0 +1,224 @@
+//! Counts as plain numbers with names: what workers hand out, and what `/metrics` renders.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::record::{ConnectError, Outcome};
+use crate::table::{FrontendKind, Port};
+
+/// All counts at one moment, of one worker or summed over several.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// All connections since the start, also those of Services that are gone.
+    pub totals: Tally,
+    /// Failed `accept` calls, by reason.
+    pub accept_errors: BTreeMap<&'static str, u64>,
+    /// How often a listener stopped accepting for a while: no descriptors, or the limit of connections reached.
+    pub accept_pauses: u64,
+    /// Outcomes that no policy was told of, because too many came in one tick.
+    pub outcomes_untold: u64,
+    /// Clients that session affinity holds an endpoint for.
+    pub affinity_pins: u64,
+    /// Clients that lost their pin because there were too many.
+    pub affinity_evicted: u64,
+    /// By Service port. A Service that is gone leaves with its last connection.
+    pub services: BTreeMap<ServiceKey, ServiceSnapshot>,
+}
+
+/// Names of a Service port; the two IP families of one share it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServiceKey {
+    /// The Service's namespace.
+    pub namespace: Arc<str>,
+    /// The Service's name.
+    pub service: Arc<str>,
+    /// The port's name, or its number where it has none.
+    pub port: Arc<str>,
+}
+
+/// What became of connections. Every one accepted is in exactly one of `rejected`, `dropped`, `connect_failed`, `closed`, `reset`,
+/// `aged`, `drained` and `active`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Accepted.
+    pub accepted: u64,
+    /// The verdict was reject.
+    pub rejected: u64,
+    /// The verdict was drop.
+    pub dropped: u64,
+    /// The verdict was forward, and no endpoint could be reached.
+    pub connect_failed: u64,
+    /// Closed in order.
+    pub closed: u64,
+    /// Ended by a reset.
+    pub reset: u64,
+    /// Ended by their maximum age.
+    pub aged: u64,
+    /// Ended by the deadline of a drain.
+    pub drained: u64,
+    /// Open now.
+    pub active: u64,
+    /// Passed on from clients to endpoints.
+    pub bytes_in: u64,
+    /// Passed on from endpoints to clients.
+    pub bytes_out: u64,
+    /// Endpoints that could not be reached, by `ConnectError::ALL`.
+    pub failures: [u64; 4],
+}
+
+/// Counts of one Service port.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceSnapshot {
+    /// Its connections.
+    pub tally: Tally,
+    /// Accepted, by `FRONTEND_KINDS`.
+    pub frontends: [u64; FRONTEND_KINDS.len()],
+    /// By `ip:port`.
+    pub endpoints: BTreeMap<Arc<str>, EndpointSnapshot>,
+}
+
+/// Counts of one endpoint of one Service port.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndpointSnapshot {
+    /// Connections that it accepted.
+    pub connections: u64,
+    /// Open now, those being connected included.
+    pub active: u64,
+    /// Passed on to it.
+    pub bytes_in: u64,
+    /// Passed on from it.
+    pub bytes_out: u64,
+    /// Failed attempts, by `ConnectError::ALL`.
+    pub failures: [u64; 4],
+}
+
+/// The order of `ServiceSnapshot::frontends`.
+pub const FRONTEND_KINDS: [FrontendKind; 5] =
+    [FrontendKind::ClusterIp, FrontendKind::NodePort, FrontendKind::ExternalIp, FrontendKind::LoadBalancer, FrontendKind::HostPort];
+
+impl ServiceKey {
+    /// The names of a port.
+    pub fn of(port: &Port) -> Self {
+        let record = &port.record;
+        let name = if record.port_name.is_empty() { record.port.to_string() } else { record.port_name.clone() };
+        Self { namespace: record.namespace.as_str().into(), service: record.name.as_str().into(), port: name.into() }
+    }
+}
+
+impl Tally {
+    /// Counts the end of a connection.
+    pub fn ended(&mut self, outcome: Outcome) {
+        *match outcome {
+            Outcome::Closed => &mut self.closed,
+            Outcome::Reset => &mut self.reset,
+            Outcome::Rejected => &mut self.rejected,
+            Outcome::Dropped => &mut self.dropped,
+            Outcome::ConnectFailed => &mut self.connect_failed,
+            Outcome::Aged => &mut self.aged,
+            Outcome::Drained => &mut self.drained,
+        } += 1;
+        self.active -= 1;
+    }
+
+    /// Connections whose verdict was forward.
+    pub fn forwarded(&self) -> u64 {
+        self.accepted.saturating_sub(self.rejected + self.dropped)
+    }
+
+    /// By verdict.
+    pub fn verdicts(&self) -> [(&'static str, u64); 3] {
+        [("forward", self.forwarded()), ("reject", self.rejected), ("drop", self.dropped)]
+    }
+
+    /// By outcome.
+    pub fn outcomes(&self) -> [(&'static str, u64); 7] {
+        [
+            (Outcome::Closed.text(), self.closed),
+            (Outcome::Reset.text(), self.reset),
+            (Outcome::Rejected.text(), self.rejected),
+            (Outcome::Dropped.text(), self.dropped),
+            (Outcome::ConnectFailed.text(), self.connect_failed),
+            (Outcome::Aged.text(), self.aged),
+            (Outcome::Drained.text(), self.drained),
+        ]
+    }
+
+    /// Failed attempts to connect, by reason.
+    pub fn connect_failures(&self) -> [(&'static str, u64); 4] {
+        named_failures(&self.failures)
+    }
+
+    /// Whether nothing was lost: accepted = all outcomes + active.
+    pub fn balances(&self) -> bool {
+        self.accepted == self.outcomes().iter().map(|(_, count)| count).sum::<u64>() + self.active
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.accepted += other.accepted;
+        self.rejected += other.rejected;
+        self.dropped += other.dropped;
+        self.connect_failed += other.connect_failed;
+        self.closed += other.closed;
+        self.reset += other.reset;
+        self.aged += other.aged;
+        self.drained += other.drained;
+        self.active += other.active;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        add(&mut self.failures, &other.failures);
+    }
+}
+
+impl EndpointSnapshot {
+    /// Failed attempts to connect, by reason.
+    pub fn connect_failures(&self) -> [(&'static str, u64); 4] {
+        named_failures(&self.failures)
+    }
+
+    /// Adds another's counts.
+    pub fn merge(&mut self, other: &Self) {
+        self.connections += other.connections;
+        self.active += other.active;
+        self.bytes_in += other.bytes_in;
+        self.bytes_out += other.bytes_out;
+        add(&mut self.failures, &other.failures);
+    }
+}
+
+impl ServiceSnapshot {
+    /// Adds another's counts.
+    pub fn merge(&mut self, other: &Self) {
+        self.tally.merge(&other.tally);
+        add(&mut self.frontends, &other.frontends);
+        for (key, endpoint) in &other.endpoints {
+            self.endpoints.entry(Arc::clone(key)).or_default().merge(endpoint);
+        }
+    }
+}
+
+impl Snapshot {
+    /// Adds another worker's counts.
+    pub fn merge(&mut self, other: &Self) {
+        self.totals.merge(&other.totals);
+        for (reason, count) in &other.accept_errors {
+            *self.accept_errors.entry(reason).or_default() += count;
+        }
+        self.accept_pauses += other.accept_pauses;
+        self.outcomes_untold += other.outcomes_untold;
+        self.affinity_pins += other.affinity_pins;
+        self.affinity_evicted += other.affinity_evicted;
+        for (key, service) in &other.services {
+            self.services.entry(key.clone()).or_default().merge(service);
+        }
+    }
+}
+
+fn named_failures(counts: &[u64; 4]) -> [(&'static str, u64); 4] {
+    std::array::from_fn(|at| (ConnectError::ALL[at].text(), counts[at]))
+}
+
+fn add<const N: usize>(to: &mut [u64; N], from: &[u64; N]) {
+    for (to, from) in to.iter_mut().zip(from) {
+        *to += from;
+    }
+}
