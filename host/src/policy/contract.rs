@@ -2,8 +2,8 @@
 //! traits behind which the sandbox stands. No Wasm here, so the decision core can be tested without it.
 
 pub use pointsman_sdk::types::{
-    Connection, Description, Endpoint, Grouping, Label, Node, Outcome, OutcomeKind, Partition, Place, ServiceId, ServicePort,
-    Setting, Slot, Subset, Verdict,
+    Connection, Description, Endpoint, Grouping, Label, Node, Outcome, OutcomeKind, Partition, Place, ServiceId, ServicePort, Setting,
+    Slot, Subset, Verdict,
 };
 
 use crate::table::VersionId;

@@ -264,6 +264,18 @@ impl Registry {
     }
 }
 
+/// Puts a component through every check and the self-test, and in force nowhere.
+///
+/// # Errors
+/// Why it would be refused.
+pub fn try_out(sandbox: &Arc<Sandbox>, name: &str, bytes: &[u8], wasi_granted: bool) -> Result<(LoadedPolicy, Cost), Refusal> {
+    let surroundings = Arc::new(Surroundings { node: Arc::default(), settings: Vec::new() });
+    let candidate = Candidate { name: name.into(), bytes, surroundings, wasi_granted };
+    let policy = LoadedPolicy::load(sandbox, candidate, VersionId(0))?;
+    let cost = self_test::run(&policy)?;
+    Ok((policy, cost))
+}
+
 enum Before {
     Nothing,
     Same(Swapped),

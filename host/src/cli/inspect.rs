@@ -1,0 +1,174 @@
+//! `pointsman policy inspect`: what a component is, and whether it is fit to serve. The checks are the engine's own, self-test included.
+
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Read, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use pointsman_guests::BUILT_IN;
+use serde::Serialize;
+
+use super::args::OutputFormat;
+use crate::policy::compile::Compiler;
+use crate::policy::inspect::{Inspection, Measure, check_size, inspect};
+use crate::policy::registry::try_out;
+use crate::policy::{Cost, Limits, Refusal, Sandbox};
+
+/// Show what a component is, what it needs, and whether it is fit to serve.
+///
+/// Measures the component before it is compiled, compiles it as the engine would, and puts it through the engine's self-test. Ends with 0 if
+/// it is fit, with 1 if it would be refused.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  pointsman policy inspect my-balancer.wasm\n  pointsman policy inspect round-robin -o json")]
+pub struct Args {
+    /// A file, or the name of a built-in policy
+    #[arg(value_name = "FILE|NAME")]
+    pub component: String,
+    /// Judge it as if it were granted WASI (`run --grant-wasi NAME`)
+    #[arg(long)]
+    pub grant_wasi: bool,
+    /// How the report is written
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: OutputFormat,
+}
+
+/// Exit status 0 when the component is fit to serve, 1 when it would be refused.
+///
+/// # Errors
+/// The component cannot be read.
+pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let limits = Limits::default();
+    let (name, bytes) = read(&args.component, &limits)?;
+    let report = bytes.map_or_else(|refusal| Report::refused(&name, &refusal), |bytes| Report::new(&name, &bytes, limits, args.grant_wasi));
+    let text = match args.output {
+        OutputFormat::Json => serde_json::to_string_pretty(&report)? + "\n",
+        OutputFormat::Text => report.text(),
+    };
+    io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(if report.refused.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The policy's name and its bytes, unless there are too many to look at.
+fn read(component: &str, limits: &Limits) -> anyhow::Result<(String, Result<Vec<u8>, Refusal>)> {
+    if let Some(built_in) = BUILT_IN.iter().find(|built_in| built_in.name == component) {
+        return Ok((component.to_owned(), Ok(built_in.bytes.to_vec())));
+    }
+    let path = Path::new(component);
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let names: Vec<&str> = BUILT_IN.iter().map(|built_in| built_in.name).collect();
+            bail!("{component} is neither a file nor a built-in policy ({})", names.join(", "));
+        }
+        Err(error) => return Err(error).context(component.to_owned()),
+    };
+    if let Err(refusal) = check_size(file.metadata().context(component.to_owned())?.len(), limits) {
+        return Ok((name, Err(refusal)));
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).context(component.to_owned())?;
+    Ok((name, Ok(bytes)))
+}
+
+/// What is said of a component.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Report {
+    name: String,
+    stage: Option<&'static str>,
+    version: Option<String>,
+    summary: Option<String>,
+    learns: bool,
+    #[serde(flatten)]
+    inspection: Option<Inspection>,
+    /// Each measured value beside its limit.
+    limits: Vec<Measure>,
+    cost: Option<Cost>,
+    /// Why it would be refused.
+    refused: Option<String>,
+}
+
+impl Report {
+    fn refused(name: &str, refusal: &Refusal) -> Self {
+        Self {
+            name: name.to_owned(),
+            stage: None,
+            version: None,
+            summary: None,
+            learns: false,
+            inspection: None,
+            limits: Vec::new(),
+            cost: None,
+            refused: Some(refusal.to_string()),
+        }
+    }
+
+    fn new(name: &str, bytes: &[u8], limits: Limits, grant_wasi: bool) -> Self {
+        let inspection = match inspect(bytes, &limits) {
+            Ok(inspection) => inspection,
+            Err(refusal) => return Self::refused(name, &refusal),
+        };
+        let mut report = Self { refused: None, ..Self::refused(name, &Refusal::CoreModule) };
+        report.limits.extend(inspection.measures(&limits));
+        let shape = inspection.shape(&limits, grant_wasi);
+        report.inspection = Some(inspection);
+        if let Ok(shape) = shape {
+            report.stage = Some(shape.stage.name());
+            report.learns = shape.learns;
+        }
+        let hot_fuel = limits.hot_fuel;
+        let memory = limits.memory_bytes as u64;
+        let tried = shape.and_then(|_| {
+            let sandbox = Sandbox::new(limits, Compiler::of_this_program())?;
+            try_out(&sandbox, name, bytes, grant_wasi)
+        });
+        match tried {
+            Ok((policy, cost)) => {
+                let description = policy.description();
+                report.version = Some(description.version.clone());
+                report.summary = Some(description.summary.clone());
+                report.limits.push(Measure { what: "most fuel of a decision", measured: cost.fuel_max, limit: hot_fuel });
+                report.limits.push(Measure { what: "most memory in bytes", measured: cost.memory_peak_bytes, limit: memory });
+                report.cost = Some(cost);
+            }
+            Err(refusal) => report.refused = Some(refusal.to_string()),
+        }
+        report
+    }
+
+    fn text(&self) -> String {
+        let mut text = String::new();
+        let mut line = |key: &str, value: &str| {
+            let _ = writeln!(text, "{key:<10} {value}");
+        };
+        line("policy", &self.name);
+        let learns = if self.learns { ", told what became of its picks" } else { "" };
+        self.stage.into_iter().for_each(|stage| line("stage", &format!("{stage}{learns}")));
+        self.version.iter().for_each(|version| line("version", version));
+        self.summary.iter().for_each(|summary| line("summary", summary));
+        if let Some(inspection) = &self.inspection {
+            line("digest", &inspection.digest);
+            line("exports", &inspection.exports.join("\n           "));
+            line("imports", &if inspection.imports.is_empty() { "none".into() } else { inspection.imports.join("\n           ") });
+        }
+        if let Some(cost) = &self.cost {
+            let Cost { decisions, fuel_p50, fuel_p99, .. } = cost;
+            line("self-test", &format!("{decisions} decisions; fuel: half below {fuel_p50}, 99 % below {fuel_p99}"));
+        }
+        if !self.limits.is_empty() {
+            let _ = writeln!(text, "{:<34} {:>12} {:>12}", "measured", "value", "limit");
+        }
+        for Measure { what, measured, limit } in &self.limits {
+            let over = if measured > limit { "  over" } else { "" };
+            let _ = writeln!(text, "  {what:<32} {measured:>12} {limit:>12}{over}");
+        }
+        let _ = match &self.refused {
+            None => writeln!(text, "fit to serve"),
+            Some(why) => writeln!(text, "would be refused: {why}"),
+        };
+        text
+    }
+}

@@ -1,0 +1,99 @@
+//! Bytes that are not a policy, and what is said of them.
+
+use std::time::Instant;
+
+use pointsman_guests::BUILT_IN;
+
+use super::*;
+use crate::policy::inspect::inspect;
+use crate::policy::registry::try_out;
+
+fn refusal(bytes: &[u8]) -> String {
+    try_out(&SANDBOX, "p", bytes, false).map(|_| ()).unwrap_err().to_string()
+}
+
+#[test]
+fn every_built_in_policy_passes_its_self_test() {
+    for component in BUILT_IN {
+        let (policy, cost) =
+            try_out(&SANDBOX, component.name, component.bytes, false).unwrap_or_else(|r| panic!("{}: {r}", component.name));
+        assert_eq!(policy.description().name, component.name);
+        assert!(cost.decisions >= 10_000, "{}", component.name);
+        assert!(cost.fuel_max < SANDBOX.limits().hot_fuel / 2, "{} is close to the limit: {cost:?}", component.name);
+        println!("{:<18} {cost:?}", component.name);
+    }
+}
+
+#[test]
+fn a_cut_file_is_not_complete() {
+    let whole = component("round-robin");
+    for part in [whole.len() - 1, whole.len() / 2, 100, 9] {
+        let why = refusal(&whole[..part]);
+        assert!(why.starts_with("not a complete WebAssembly component") || why.starts_with("not a policy"), "{part} bytes: {why}");
+    }
+    assert!(refusal(&[]).starts_with("not a complete WebAssembly component"));
+}
+
+#[test]
+fn noise_and_text_are_not_components() {
+    let noise: Vec<u8> = (0..100_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    assert!(refusal(&noise).starts_with("not a complete WebAssembly component: "), "{}", refusal(&noise));
+    assert!(refusal(b"apiVersion: v1\n").starts_with("not a complete WebAssembly component: "));
+}
+
+#[test]
+fn one_flipped_byte_is_refused_or_harmless() {
+    let whole = component("random");
+    for at in (8..whole.len()).step_by(whole.len() / 150) {
+        let mut bytes = whole.to_vec();
+        bytes[at] ^= 0x41;
+        // Some bytes are data or names: then it may even pass. What it must not do is panic, or hang.
+        let _ = try_out(&SANDBOX, "p", &bytes, false);
+    }
+}
+
+#[test]
+fn a_hundred_megabytes_are_not_even_read() {
+    let bytes = vec![0; 100 << 20];
+    let began = Instant::now();
+    assert_eq!(refusal(&bytes), "component size in bytes: 104857600, and the limit is 2097152");
+    assert!(began.elapsed().as_secs() < 5);
+}
+
+#[test]
+fn a_core_module_is_told_from_a_component() {
+    assert!(refusal(b"\0asm\x01\0\0\0").contains("wasm-tools component new"));
+}
+
+#[test]
+fn an_empty_component_is_of_the_wrong_world() {
+    let why = refusal(b"\0asm\x0d\0\x01\0");
+    assert_eq!(
+        why,
+        "not a policy for this host: it exports nothing; a policy exports pointsman:policy/balancer@0.1.0, or selector, or \
+        traffic-policy"
+    );
+}
+
+#[test]
+fn another_version_of_the_contract_is_named() {
+    // Both versions have five characters, so the component stays well-formed.
+    let mut bytes = component("random").to_vec();
+    let (old, new) = (b"@0.1.0", b"@0.9.0");
+    let places: Vec<usize> = (0..bytes.len() - old.len()).filter(|at| bytes[*at..].starts_with(old)).collect();
+    places.into_iter().for_each(|at| bytes[at..at + new.len()].copy_from_slice(new));
+    let why = refusal(&bytes);
+    assert!(why.contains("built for pointsman:policy@0.9.0, and this host speaks 0.1.0"), "{why}");
+}
+
+#[test]
+fn limits_are_measured_before_anything_is_compiled() {
+    let limits = SANDBOX.limits();
+    let inspection = inspect(component("maglev"), limits).unwrap();
+    let over = |limits: Limits| inspection.shape(&limits, false).unwrap_err().to_string();
+    assert!(over(Limits { modules: 1, ..limits.clone() }).starts_with("core modules: "));
+    assert!(over(Limits { functions: 1, ..limits.clone() }).starts_with("functions: "));
+    assert!(over(Limits { body_bytes: 10, ..limits.clone() }).starts_with("largest function body in bytes: "));
+    assert!(over(Limits { memory_bytes: 65_536, ..limits.clone() }).starts_with("initial memory in bytes: "));
+    assert!(inspection.shape(limits, false).is_ok());
+}
