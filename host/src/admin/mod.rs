@@ -69,7 +69,7 @@ pub enum Readiness {
 
 /// Serves until `shutdown` resolves; requests under way are given [`server::GRACE`] to end.
 pub async fn serve(listener: TcpListener, handle: Handle, shutdown: impl Future<Output = ()>) {
-    let limits = server::Limits { connections: MAX_CONNECTIONS, age: MAX_AGE };
+    let limits = server::Limits { connections: MAX_CONNECTIONS, header: server::HEADER_READ_TIMEOUT, age: MAX_AGE };
     let site = Arc::new(routes::Site::new(handle, listener.local_addr().ok()));
     server::serve(
         listener,

@@ -16,11 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-/// What a connection is ended with once it is to end: time for the request under way.
+/// What the request under way is given, once its connection is to end.
 pub const GRACE: Duration = Duration::from_secs(2);
-
-/// From a connection's first byte of patience to the end of a request's header; an idle connection is closed by it, too.
-pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Read buffer of a connection, and with it the size of a request's header.
 const MAX_HEADER_BYTES: usize = 16 << 10;
@@ -33,9 +30,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct Limits {
     /// Connections at one time; one more is closed at once.
     pub connections: usize,
+    /// For a request's header, from the moment it could come: an idle connection is closed by it, too.
+    pub header: Duration,
     /// Age at which a connection is ended, between two requests if it can be.
     pub age: Duration,
 }
+
+/// For a request's header, where nothing asks for another time.
+pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What every answer is.
 pub type Answer = Response<Full<Bytes>>;
@@ -59,7 +61,7 @@ where
                     let Ok(permit) = Arc::clone(&free).try_acquire_owned() else { continue };
                     let (service, ending) = (service.clone(), ending.subscribe());
                     connections.spawn(async move {
-                        converse(stream, client, limits.age, service, ending).await;
+                        converse(stream, client, limits, service, ending).await;
                         drop(permit);
                     });
                 }
@@ -76,7 +78,7 @@ where
 }
 
 /// One connection, to its end: the client's, its age's, or the server's (`ending` closes).
-async fn converse<S, F>(stream: TcpStream, client: SocketAddr, age: Duration, service: S, mut ending: watch::Receiver<()>)
+async fn converse<S, F>(stream: TcpStream, client: SocketAddr, limits: Limits, service: S, mut ending: watch::Receiver<()>)
 where
     S: Fn(SocketAddr, Request<Incoming>) -> F,
     F: Future<Output = Answer>,
@@ -88,7 +90,7 @@ where
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_READ_TIMEOUT)
+            .header_read_timeout(limits.header)
             .max_buf_size(MAX_HEADER_BYTES)
             .serve_connection(TokioIo::new(stream), service)
     );
@@ -96,7 +98,7 @@ where
     tokio::select! {
         _ = connection.as_mut() => return,
         _ = ending.changed() => {}
-        () = tokio::time::sleep(age) => {}
+        () = tokio::time::sleep(limits.age) => {}
     }
     connection.as_mut().graceful_shutdown();
     let _ = tokio::time::timeout(GRACE, connection).await;

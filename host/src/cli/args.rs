@@ -50,15 +50,28 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve the Services in these files
+    ///
+    /// Reads the manifests, watches them, and opens every address of their Services: cluster IPs, node ports, external IPs and load-balancer
+    /// addresses. Without privileges, an address like 10.97.72.1 is opened as 127.97.72.1 (`--vip-mode loopback`); what was bound stands in the
+    /// log and at the admin port. Nothing is open to other machines unless an option says so. SIGTERM or Ctrl-C ends it: no new connections,
+    /// and established ones have `--drain-timeout` to finish.
     Run(Box<RunArgs>),
     /// Say where a connection would go, and why; opens no socket
+    ///
+    /// Builds the same table and runs the same decision code as `run`, and shows each stage: which policy was asked, which endpoints it kept and
+    /// which it removed, and why.
     Route(Box<RouteArgs>),
     /// Look for mistakes in manifests; opens no socket
+    ///
+    /// Errors and warnings name file, line and field, and what to do. Ends with 0 if there is no error, with 1 if there is one.
     Check(Box<CheckArgs>),
     /// Look into policies, and replace them in a running engine
     #[command(subcommand)]
     Policy(PolicyCommand),
     /// Answer HTTP requests with who one is: a backend for demos and tests
+    ///
+    /// GET / answers {"name", "address", "client", "requests"}. GET /readyz answers 200, or 500 after `curl -d readyz=FAIL ADDR/readyz`;
+    /// `curl -d readyz=OK ADDR/readyz` mends it. SIGTERM or Ctrl-C ends it.
     Backend(BackendArgs),
     /// Print a shell's completions
     #[command(after_help = COMPLETIONS_EXAMPLES)]
@@ -119,12 +132,7 @@ pub struct PolicyArgs {
     pub sandbox: SandboxArgs,
 }
 
-/// Serve the Services in these files.
-///
-/// Reads the manifests, watches them, and opens every address of their Services: cluster IPs, node ports, external IPs and load-balancer
-/// addresses. Without privileges, an address like 10.97.72.1 is opened as 127.97.72.1 (`--vip-mode loopback`); what was bound stands in the
-/// log and at the admin port. Nothing is open to other machines unless an option says so. SIGTERM or Ctrl-C ends it: no new connections,
-/// and established ones have `--drain-timeout` to finish.
+/// What `run` is told.
 #[derive(Debug, Args)]
 #[command(after_help = RUN_EXAMPLES)]
 pub struct RunArgs {
@@ -153,7 +161,7 @@ pub struct RunArgs {
     #[arg(help_heading = ADDRESSES, long, value_name = "TIME", default_value = "5s", value_parser = values::duration)]
     pub connect_timeout: Duration,
     /// How long established connections have to finish when the engine ends
-    #[arg(help_heading = ADDRESSES, long, value_name = "TIME", default_value = "30s", value_parser = values::duration)]
+    #[arg(help_heading = ADDRESSES, long, value_name = "TIME", default_value = "30s", value_parser = values::duration_or_none)]
     pub drain_timeout: Duration,
     /// The key of `client-hash`, so that clients cannot aim; the same on every node that should agree [default: a public key]
     #[arg(help_heading = ADDRESSES, long, value_name = "FILE")]
@@ -199,7 +207,7 @@ Then:
 pub enum VipMode {
     /// anyip where the process may (CAP_NET_ADMIN), else loopback
     Auto,
-    /// As they are: the kernel is told that the Service CIDR is this machine's
+    /// as they are: the kernel is told that the Service CIDR is this machine's
     Anyip,
     /// 10.97.72.1 as 127.97.72.1: needs no privileges, and only this machine reaches them
     Loopback,
@@ -208,29 +216,29 @@ pub enum VipMode {
 /// How the engine's own log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people
+    /// for people
     Text,
-    /// One object a line
+    /// one object a line
     Json,
 }
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OutputFormat {
-    /// For people
+    /// for people
     Text,
-    /// For programs
+    /// for programs
     Json,
 }
 
 /// Where a client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ClientOrigin {
-    /// A pod
+    /// a pod
     Pod,
-    /// This node
+    /// this node
     Node,
-    /// Anywhere else
+    /// anywhere else
     Outside,
 }
 
@@ -310,10 +318,7 @@ impl SandboxArgs {
     }
 }
 
-/// Say where a connection would go, and why; opens no socket.
-///
-/// Builds the same table and runs the same decision code as `run`, and shows each stage: which policy was asked, which endpoints it kept and
-/// which it removed, and why.
+/// What `route` is asked.
 #[derive(Debug, Args)]
 #[command(after_help = ROUTE_EXAMPLES)]
 pub struct RouteArgs {
@@ -355,9 +360,7 @@ Examples:
   pointsman route -f services/ --client 203.0.113.7 --to 192.168.2.6:31398 --node-name node01 --node-ip 192.168.2.6
   pointsman route -f services/ --client 10.244.1.9 --to 10.97.72.1:80 --connections 3000 --seed 1 -o json";
 
-/// Look for mistakes in manifests; opens no socket.
-///
-/// Errors and warnings name file, line and field, and what to do. Ends with 0 if there is no error, with 1 if there is one.
+/// What `check` is told.
 #[derive(Debug, Args)]
 #[command(after_help = CHECK_EXAMPLES)]
 pub struct CheckArgs {
@@ -386,8 +389,14 @@ pub enum PolicyCommand {
     /// Show what a component is, what it needs, and whether it is fit to serve
     Inspect(inspect::Args),
     /// Put a component in force under a name, in a running engine
+    ///
+    /// The engine checks, compiles and tests it first; if it is not fit, the version in force goes on and the reason is shown. Established
+    /// connections are not touched, and no new one fails. Services use it once their annotation names it, for example
+    /// `pointsman.dev/balancer: NAME`.
     Swap(SwapArgs),
     /// Put the version before in force again, in a running engine
+    ///
+    /// It was kept warm: this takes effect at once. Rolling back twice brings the newer version back.
     Rollback(RollbackArgs),
     /// List the policies of a running engine
     List(AdminArgs),
@@ -404,11 +413,7 @@ pub struct AdminArgs {
     pub token_file: Option<PathBuf>,
 }
 
-/// Put a component in force under a name, in a running engine.
-///
-/// The engine checks, compiles and tests it first; if it is not fit, the version in force goes on and the reason is shown. Established
-/// connections are not touched, and no new one fails. Services use it once their annotation names it, for example
-/// `pointsman.dev/balancer: NAME`.
+/// What `policy swap` is told.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  pointsman policy swap my-balancer target/my_balancer.wasm")]
 pub struct SwapArgs {
@@ -421,9 +426,7 @@ pub struct SwapArgs {
     pub engine: AdminArgs,
 }
 
-/// Put the version before in force again, in a running engine.
-///
-/// It was kept warm: this takes effect at once. Rolling back twice brings the newer version back.
+/// What `policy rollback` is told.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  pointsman policy rollback my-balancer")]
 pub struct RollbackArgs {
@@ -434,10 +437,7 @@ pub struct RollbackArgs {
     pub engine: AdminArgs,
 }
 
-/// Answer HTTP requests with who one is: a backend for demos and tests.
-///
-/// GET / answers {"name", "address", "client", "requests"}. GET /readyz answers 200, or 500 after `curl -d readyz=FAIL ADDR/readyz`;
-/// `curl -d readyz=OK ADDR/readyz` mends it. SIGTERM or Ctrl-C ends it.
+/// What `backend` is told.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  pointsman backend --listen 127.1.0.1:8080 --name web-1 --listen 127.1.0.2:8080 --name web-2")]
 pub struct BackendArgs {

@@ -22,7 +22,7 @@ use crate::admin::server::{self, Answer, Limits};
 /// Connections at one time, for each address.
 const MAX_CONNECTIONS: usize = 10_000;
 
-/// A connection ends after this; long enough for any demo.
+/// A connection ends after this, used or not; long enough for any demo.
 const MAX_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// Bytes of a POST: `readyz=FAIL` has 11.
@@ -60,7 +60,7 @@ pub async fn run(args: BackendArgs) -> anyhow::Result<()> {
 }
 
 async fn serve(listener: TcpListener, backend: Arc<Backend>, shutdown: impl Future<Output = ()>) {
-    let limits = Limits { connections: MAX_CONNECTIONS, age: MAX_AGE };
+    let limits = Limits { connections: MAX_CONNECTIONS, header: MAX_AGE, age: MAX_AGE };
     let service = move |client, request| {
         let backend = Arc::clone(&backend);
         async move { backend.answer(client, request).await }

@@ -67,11 +67,14 @@ pub(super) fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
 
 /// `500ms`, `30s`, `1m30s`, `2h`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
-    match parsed {
-        Some(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("expected a time above zero with its unit, like 500ms, 30s, 1m30s or 2h".to_owned()),
-    }
+    let above_zero = duration_or_none(text).ok().filter(|duration| !duration.is_zero());
+    above_zero.ok_or_else(|| "expected a time above zero with its unit, like 500ms, 30s, 1m30s or 2h".to_owned())
+}
+
+/// The same, and `0s`.
+pub(super) fn duration_or_none(text: &str) -> Result<Duration, String> {
+    let duration = text.parse::<jiff::SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
+    duration.ok_or_else(|| "expected a time with its unit, like 0s, 500ms, 30s, 1m30s or 2h".to_owned())
 }
 
 /// `65536`, `64KiB`, `16MiB`, `1GiB`.
@@ -134,6 +137,8 @@ mod tests {
         for wrong in ["", "5", "0s", "-1s", "soon"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
+        assert_eq!(duration_or_none("0s"), Ok(Duration::ZERO));
+        assert!(duration_or_none("-1s").is_err());
         assert_eq!((size("16MiB"), size("7"), size("1GiB")), (Ok(16 << 20), Ok(7), Ok(1 << 30)));
         for wrong in ["", "0", "1MB", "MiB", "-1", "99999999999GiB"] {
             assert!(size(wrong).is_err(), "{wrong}");
