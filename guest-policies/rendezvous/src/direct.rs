@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::log2::neg_log2;
 
 /// Endpoints, by weight.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Direct {
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Direct {
     hashes: Packed<u64>,
     slots: Packed<Slot>,
     /// Each weight, and the index behind its last endpoint.

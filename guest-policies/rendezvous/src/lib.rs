@@ -19,13 +19,13 @@ use table::Table;
 #[derive(Debug)]
 pub struct Rendezvous;
 
-/// A candidate set.
-#[derive(Debug, Serialize, Deserialize)]
-pub enum Plan {
+/// A candidate set: one of the two, and the other is empty.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Plan {
     /// Scored at every pick.
-    Direct(Direct),
+    direct: Direct,
     /// Scored by the planner.
-    Table(Table),
+    table: Table,
 }
 
 impl Balancer for Rendezvous {
@@ -41,8 +41,8 @@ impl Balancer for Rendezvous {
         members.sort_unstable_by(|a, b| (a.weight, &a.key).cmp(&(b.weight, &b.key)));
         let weights = members.chunk_by(|a, b| a.weight == b.weight).count();
         match members.len() {
-            0..=DIRECT if weights <= WEIGHTS => Ok(Plan::Direct(Direct::of(&members))),
-            0..=ENDPOINTS => Ok(Plan::Table(Table::of(&members))),
+            0..=DIRECT if weights <= WEIGHTS => Ok(Plan { direct: Direct::of(&members), ..Plan::default() }),
+            0..=ENDPOINTS => Ok(Plan { table: Table::of(&members), ..Plan::default() }),
             many => Err(format!("{many} endpoints; rendezvous takes at most {ENDPOINTS}")),
         }
     }
@@ -53,10 +53,7 @@ impl Balancer for Rendezvous {
             0 => connection.client_hash,
             attempt => mix(connection.client_hash ^ u64::from(attempt)),
         };
-        match plan {
-            Plan::Direct(direct) => direct.best(client),
-            Plan::Table(table) => table.at(client),
-        }
+        plan.direct.best(client).or_else(|| plan.table.at(client))
     }
 }
 

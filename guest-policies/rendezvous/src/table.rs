@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::log2::neg_log2;
 
 /// For each entry, an index into `slots`.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Table {
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Table {
     slots: Packed<Slot>,
     entries: Packed<u16>,
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// them. Its u in [0, 1) comes from its hash, so that endpoints of one weight do not all fall due at once, and so that the time of
 /// the last turn says where the heap stands. The heap holds the next turn of each.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Heap {
+pub(crate) struct Heap {
     slots: Packed<u32>,
     weights: Packed<u32>,
     /// u, in 2⁻³².

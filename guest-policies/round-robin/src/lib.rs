@@ -23,13 +23,11 @@ pub struct RoundRobin {
     seed: u64,
 }
 
-/// A candidate set, as a worker goes round it.
-#[derive(Debug, Serialize, Deserialize)]
-pub enum Plan {
-    /// One period, written down.
-    Period(Period),
-    /// Weights, and a heap that the worker makes of them.
-    Heap(Heap),
+/// A candidate set, as a worker goes round it: one of the two, and the other is empty.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Plan {
+    period: Period,
+    heap: Heap,
 }
 
 impl Balancer for RoundRobin {
@@ -48,35 +46,36 @@ impl Balancer for RoundRobin {
         let period = weights.iter().map(|weight| u64::from(*weight)).sum::<u64>();
         let short = period <= PERIOD && period * members.len() as u64 <= PERIOD_WORK;
         let even = period == members.len() as u64;
-        Ok(if short || even { Plan::Period(Period::of(&members, &weights)) } else { Plan::Heap(Heap::of(&members, &weights)) })
+        Ok(if short || even {
+            Plan { period: Period::of(&members, &weights), ..Plan::default() }
+        } else {
+            Plan { heap: Heap::of(&members, &weights), ..Plan::default() }
+        })
     }
 
     fn adopt(&mut self, mut plan: Plan, previous: Option<Plan>) -> Plan {
-        match (&mut plan, previous) {
-            (Plan::Period(period), Some(Plan::Period(previous))) => period.follow(&previous),
-            (Plan::Period(period), Some(Plan::Heap(previous))) => period.start(previous.phase()),
-            (Plan::Heap(heap), Some(previous)) => heap.start(previous.phase()),
-            (Plan::Period(period), None) => period.start(self.first()),
-            (Plan::Heap(heap), None) => heap.start(self.first()),
+        plan.start(previous.as_ref().map_or(self.first(), Plan::phase));
+        if let Some(previous) = previous {
+            plan.period.follow(&previous.period);
         }
         plan
     }
 
     fn pick(&mut self, plan: &mut Plan, _connection: &Connection, _load: &impl Load) -> Option<Slot> {
-        match plan {
-            Plan::Period(period) => period.next(),
-            Plan::Heap(heap) => heap.next(),
-        }
+        plan.period.next().or_else(|| plan.heap.next())
     }
 }
 
 impl Plan {
     /// How far into its period it stands, in 2⁻³².
     fn phase(&self) -> u32 {
-        match self {
-            Self::Period(period) => period.phase(),
-            Self::Heap(heap) => heap.phase(),
-        }
+        self.period.phase().unwrap_or_else(|| self.heap.phase())
+    }
+
+    /// Starts so far into its period.
+    fn start(&mut self, phase: u32) {
+        self.period.start(phase);
+        self.heap.start(phase);
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 /// The picks of one period, in order.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub struct Period {
+pub(crate) struct Period {
     slots: Packed<u32>,
     /// By position, the lower half of the endpoint's hash: slots die with the generation, this does not. Two endpoints that share it
     /// would at worst make a new plan start at the wrong one of them.
@@ -49,9 +49,9 @@ impl Period {
         Some(slot)
     }
 
-    /// How far it has gone, in 2⁻³² of the period.
-    pub(crate) fn phase(&self) -> u32 {
-        (((self.cursor as u64) << 32) / (self.slots.len() as u64).max(1)) as u32
+    /// How far it has gone, in 2⁻³² of the period; `None` of an empty one.
+    pub(crate) fn phase(&self) -> Option<u32> {
+        ((self.cursor as u64) << 32).checked_div(self.slots.len() as u64).map(|phase| phase as u32)
     }
 
     /// Starts `phase` · 2⁻³² into the period.
@@ -60,19 +60,18 @@ impl Period {
     }
 
     /// Goes on where `previous` stood: at the endpoint that was next there and is still here. The same period goes on at the same
-    /// place; of a changed one, the turn of that endpoint that is nearest to the same share of the period.
+    /// place; of a changed one, the turn of that endpoint that is nearest to where this one stands.
     pub(crate) fn follow(&mut self, previous: &Self) {
         if self.tags == previous.tags {
             self.cursor = previous.cursor;
             return;
         }
-        self.start(previous.phase());
         let mut known: Vec<u32> = self.tags.iter().collect();
         known.sort_unstable();
-        let turns = previous.tags.iter().skip(previous.cursor).chain(previous.tags.iter().take(previous.cursor));
-        let Some(next) = turns.into_iter().find(|tag| known.binary_search(tag).is_ok()) else { return };
+        let mut turns = previous.tags.iter().skip(previous.cursor).chain(previous.tags.iter().take(previous.cursor));
+        let Some(next) = turns.find(|tag| known.binary_search(tag).is_ok()) else { return };
         let here = self.cursor;
-        let turns = self.tags.iter().enumerate().filter(|(_, tag)| *tag == next);
-        self.cursor = turns.map(|(position, _)| position).min_by_key(|position| position.abs_diff(here)).unwrap_or(here);
+        let turns = self.tags.iter().zip(0..).filter(|(tag, _)| *tag == next);
+        self.cursor = turns.map(|(_, position)| position).min_by_key(|position: &usize| position.abs_diff(here)).unwrap_or(here);
     }
 }

@@ -23,11 +23,12 @@ fn counts(picks: &[Slot], slots: usize) -> Vec<u32> {
 fn from_zero(members: &[Endpoint], count: usize) -> Vec<Slot> {
     let mut policy = RoundRobin { seed: 0 };
     let mut plan = policy.plan(&port(0), members).unwrap();
-    match &mut plan {
-        Plan::Period(period) => period.start(0),
-        Plan::Heap(heap) => heap.start(0),
-    }
+    plan.start(0);
     (0..count as u64).map(|n| policy.pick(&mut plan, &connection(0, n), &Idle).unwrap()).collect()
+}
+
+fn is_heap(members: &[Endpoint]) -> bool {
+    RoundRobin { seed: 0 }.plan(&port(0), members).unwrap().period.phase().is_none()
 }
 
 #[test]
@@ -38,8 +39,7 @@ fn the_vector_of_nginx() {
 #[test]
 fn weights_that_share_a_divisor_make_a_shorter_period() {
     assert_eq!(from_zero(&endpoints(&[500, 100, 100]), 7), [0, 0, 1, 0, 2, 0, 0]);
-    let mut policy = RoundRobin { seed: 0 };
-    assert!(matches!(policy.plan(&port(0), &endpoints(&[4_000_000, 2_000_000])).unwrap(), Plan::Period(_)));
+    assert!(!is_heap(&endpoints(&[4_000_000, 2_000_000])));
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn every_window_of_a_period_gives_each_its_weight() {
 fn a_heap_keeps_the_same_law() {
     let weights = [4001, 1009, 7, 0, 1];
     let members = endpoints(&weights);
-    assert!(matches!(RoundRobin { seed: 0 }.plan(&port(0), &members).unwrap(), Plan::Heap(_)));
+    assert!(is_heap(&members));
     let period = weights.iter().sum::<u32>() as usize;
     let all = picks(&mut balancer(&members, 42), 3 * period);
     for start in [0, 1, 500, period, 2 * period] {
@@ -70,7 +70,7 @@ fn a_heap_keeps_the_same_law() {
 #[test]
 fn ten_thousand_equal_endpoints_are_still_one_load_a_pick() {
     let members = endpoints(&vec![3; 10_000]);
-    assert!(matches!(RoundRobin { seed: 0 }.plan(&port(0), &members).unwrap(), Plan::Period(_)));
+    assert!(!is_heap(&members));
     assert_eq!(counts(&picks(&mut balancer(&members, 1), 10_000), 10_000), vec![1; 10_000]);
 }
 
@@ -157,7 +157,7 @@ fn a_heap_also_goes_on_where_it_stood() {
     let weights: Vec<u32> = (0..2000).map(|n| 1 + n % 3).collect();
     let members = endpoints(&weights);
     let period = weights.iter().sum::<u32>() as usize;
-    assert!(matches!(RoundRobin { seed: 0 }.plan(&port(0), &members).unwrap(), Plan::Heap(_)));
+    assert!(is_heap(&members));
     let (mut still, mut changing) = (balancer(&members, 5), balancer(&members, 5));
     let mut all = Vec::new();
     for _ in 0..8 {

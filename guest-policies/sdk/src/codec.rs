@@ -1,5 +1,7 @@
 //! Plans as bytes. The only module that knows the encoding: one version byte, then bincode with fixed-width little-endian
 //! integers, so that the size of a plan follows from its lengths and a worker decodes without branching on every number.
+//!
+//! Errors are fixed sentences: printing bincode's would put 50 kB of number formatting into every component.
 
 use bincode::config::{Configuration, Fixint, Limit, LittleEndian};
 use serde::Serialize;
@@ -10,7 +12,7 @@ use serde::de::DeserializeOwned;
 /// # Errors
 /// What the plan's own `Serialize` says.
 pub fn encode<P: Serialize>(plan: &P) -> Result<Vec<u8>, String> {
-    let body = bincode::serde::encode_to_vec(plan, CONFIG).map_err(|error| format!("the plan cannot be encoded: {error}"))?;
+    let body = bincode::serde::encode_to_vec(plan, CONFIG).map_err(|_| "the plan cannot be encoded")?;
     let mut bytes = Vec::with_capacity(1 + body.len());
     bytes.push(VERSION);
     bytes.extend_from_slice(&body);
@@ -21,12 +23,12 @@ pub fn encode<P: Serialize>(plan: &P) -> Result<Vec<u8>, String> {
 ///
 /// # Errors
 /// The bytes are of another version, of another shape, too many, or more than the plan.
-pub fn decode<P: DeserializeOwned>(bytes: &[u8]) -> Result<P, String> {
+pub fn decode<P: DeserializeOwned>(bytes: &[u8]) -> Result<P, &'static str> {
     let Some((&VERSION, body)) = bytes.split_first() else {
-        return Err(format!("not a plan of version {VERSION}"));
+        return Err("bytes are not a plan of this version");
     };
-    let (plan, read) = bincode::serde::decode_from_slice(body, CONFIG).map_err(|error| format!("not such a plan: {error}"))?;
-    if read == body.len() { Ok(plan) } else { Err(format!("{} bytes after the plan", body.len() - read)) }
+    let (plan, read) = bincode::serde::decode_from_slice(body, CONFIG).map_err(|_| "bytes are not such a plan")?;
+    if read == body.len() { Ok(plan) } else { Err("more bytes than the plan") }
 }
 
 /// Grows when the encoding changes, so that bytes of another build are refused rather than misread.

@@ -1,18 +1,16 @@
-//! A map for ids that the host hands out densely from zero: an index away while they are small, and no more memory than
-//! entries where they are not.
-
-use std::collections::BTreeMap;
+//! A map for ids that the host hands out densely from zero: an index away while they are small, and correct, if slow, where they
+//! are not: a stray id must not cost a policy its memory.
 
 /// A map from small ids.
 #[derive(Debug)]
 pub(crate) struct Dense<T> {
     near: Vec<Option<T>>,
-    far: BTreeMap<u32, T>,
+    far: Vec<(u32, T)>,
 }
 
 impl<T> Dense<T> {
     pub(crate) const fn new() -> Self {
-        Self { near: Vec::new(), far: BTreeMap::new() }
+        Self { near: Vec::new(), far: Vec::new() }
     }
 
     #[inline]
@@ -20,13 +18,14 @@ impl<T> Dense<T> {
         match self.near.get_mut(id as usize) {
             Some(entry) => entry.as_mut(),
             None if id < NEAR => None,
-            None => self.far.get_mut(&id),
+            None => self.far.iter_mut().find(|(far, _)| *far == id).map(|(_, value)| value),
         }
     }
 
     pub(crate) fn insert(&mut self, id: u32, value: T) {
         if id >= NEAR {
-            self.far.insert(id, value);
+            self.remove(id);
+            self.far.push((id, value));
             return;
         }
         let index = id as usize;
@@ -37,11 +36,15 @@ impl<T> Dense<T> {
     }
 
     pub(crate) fn remove(&mut self, id: u32) -> Option<T> {
-        if id < NEAR { self.near.get_mut(id as usize)?.take() } else { self.far.remove(&id) }
+        if id < NEAR {
+            return self.near.get_mut(id as usize)?.take();
+        }
+        let index = self.far.iter().position(|(far, _)| *far == id)?;
+        Some(self.far.swap_remove(index).1)
     }
 }
 
-/// Ids from here on are kept in a tree: a host that numbers otherwise must not cost a policy its memory.
+/// Ids from here on are kept in a list.
 const NEAR: u32 = 1 << 16;
 
 #[cfg(test)]

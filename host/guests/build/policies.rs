@@ -26,4 +26,12 @@ pub(crate) const BUILT_IN: &[Policy] = &[
     policy("rendezvous", "Balancer", "pointsman-policy-rendezvous"),
 ];
 
-pub(crate) const TEST_ONLY: &[Policy] = &[policy("always-trap", "Balancer", "pointsman-policy-always-trap")];
+pub(crate) const TEST_ONLY: &[Policy] = &[
+    policy("always-trap", "Balancer", "pointsman-policy-always-trap"),
+    policy("always-loop", "Balancer", "pointsman-policy-always-loop"),
+    policy("faulty-balancer", "Balancer", "pointsman-policy-faulty-balancer"),
+    policy("faulty-selector", "Selector", "pointsman-policy-faulty-selector"),
+    policy("faulty-traffic-policy", "TrafficPolicy", "pointsman-policy-faulty-traffic-policy"),
+    policy("learner", "Balancer", "pointsman-policy-learner"),
+    policy("wasi-curious", "Balancer", "pointsman-policy-wasi-curious"),
+];
