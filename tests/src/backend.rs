@@ -5,15 +5,16 @@ use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use anyhow::Result;
+use socket2::SockRef;
 
 /// A running backend. Its listener is closed when dropped; connections that it has accepted live on.
 #[derive(Debug)]
 pub struct Backend {
     address: SocketAddr,
     shared: Arc<Shared>,
+    listener: TcpListener,
     acceptor: Option<JoinHandle<()>>,
 }
 
@@ -78,7 +79,7 @@ impl Backend {
     fn run(listener: TcpListener, mut handle: impl FnMut(TcpStream) + Send + 'static) -> Result<Self> {
         let address = listener.local_addr()?;
         let shared = Arc::new(Shared::default());
-        let theirs = Arc::clone(&shared);
+        let (theirs, ours) = (Arc::clone(&shared), listener.try_clone()?);
         let acceptor = std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if theirs.stopping.load(Ordering::Relaxed) {
@@ -90,16 +91,16 @@ impl Backend {
                 }
             }
         });
-        Ok(Self { address, shared, acceptor: Some(acceptor) })
+        Ok(Self { address, shared, listener: ours, acceptor: Some(acceptor) })
     }
 }
 
 impl Drop for Backend {
     fn drop(&mut self) {
         self.shared.stopping.store(true, Ordering::Relaxed);
-        // Wakes the acceptor, which then closes its listener.
-        let woken = TcpStream::connect_timeout(&self.address, Duration::from_secs(1));
-        if let (Ok(_), Some(acceptor)) = (woken, self.acceptor.take()) {
+        // Ends the listening at once and wakes the acceptor; dialling it would not do from another network namespace.
+        let woken = SockRef::from(&self.listener).shutdown(Shutdown::Both);
+        if let (Ok(()), Some(acceptor)) = (woken, self.acceptor.take()) {
             let _ = acceptor.join();
         }
     }

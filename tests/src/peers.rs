@@ -14,9 +14,9 @@ use crate::{load, poll};
 #[derive(Debug)]
 pub struct Peer {
     address: SocketAddr,
-    /// The folder of its configuration and data.
-    folder: TempDir,
+    /// Before the folder, which it would go on writing to.
     _process: Process,
+    folder: TempDir,
 }
 
 impl Peer {
@@ -121,7 +121,7 @@ fn start(name: &str, ip: Ipv4Addr, command: impl Fn(&Path, SocketAddr) -> Result
             Ok(load::connect(address, None).is_ok().then_some(Ok(())))
         });
         match up {
-            Ok(Ok(())) => return Ok(Peer { address, folder, _process: process }),
+            Ok(Ok(())) => return Ok(Peer { address, _process: process, folder }),
             Ok(Err(said)) => last = Some(said),
             Err(error) => bail!("{error:#}; it said: {}", process.log().join("\n")),
         }
