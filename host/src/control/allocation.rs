@@ -143,7 +143,8 @@ impl Allocator {
                 }
                 let Some(number) = self.draw_node_port(name, service, at, &held, before) else {
                     let message = format!("no node port is free in {}", range_text(&self.ports.range));
-                    let problem = problem(service, &format!("spec.ports[{at}].nodePort"), message, "give the host a larger --node-port-range");
+                    let problem =
+                        problem(service, &format!("spec.ports[{at}].nodePort"), message, "give the host a larger --node-port-range");
                     return Err((held, vec![problem]));
                 };
                 held.allocation.node_ports[at] = Some(number);
@@ -218,7 +219,7 @@ impl Allocator {
         };
         let kept = before.by_port_name.get(&port.name).copied();
         let siblings = || service.ports.iter().zip(&held.allocation.node_ports).filter(|(other, _)| other.port == port.port);
-        let shared = siblings().filter_map(|(_, number)| *number);
+        let shared = siblings().filter_map(|(other, number)| number.or_else(|| before.by_port_name.get(&other.name).copied()));
         if let Some(number) = kept.into_iter().chain(shared).find(|number| free(port.protocol, *number)) {
             return Some(number);
         }
@@ -234,7 +235,8 @@ impl Allocator {
         if !self.ranges.iter().any(|range| range.contains(ip)) {
             let ranges = self.ranges.iter().map(|range| range.net.to_string()).collect::<Vec<_>>().join(", ");
             let message = format!("cluster IP {ip} is not a usable address of the service range ({ranges})");
-            let remedy = format!("choose an address inside it, leave out {field} to have one allocated, or run with another --service-cidr");
+            let remedy =
+                format!("choose an address inside it, leave out {field} to have one allocated, or run with another --service-cidr");
             return Some(problem(service, &field, message, &remedy));
         }
         let owner = self.ips.get(&ip).filter(|owner| *owner != name)?;
@@ -288,7 +290,3 @@ fn problem(service: &Service, field: &str, message: String, remedy: &str) -> Dia
     let diagnostic = located(&service.meta, about(service), Severity::Error, message);
     Diagnostic { field: Some(field.to_owned()), remedy: Some(remedy.to_owned()), ..diagnostic }
 }
-
-#[cfg(test)]
-#[path = "allocation_tests.rs"]
-mod tests;

@@ -1,12 +1,13 @@
 //! Which endpoints a Service port has (kubernetes-semantics 1.3, 2.1, 2.2, 2.7, 2.11): the pods that the selector stage named, and
 //! those written by hand.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::index::{ClassId, Index, Namespace, PodEntry};
-use super::{Family, ServiceName, Settings, about, located};
+use super::{Family, Settings, about, located};
 use crate::objects::model::{
     Conditions, Diagnostic, EndpointPort, EndpointSlice, Endpoints, Labels, Service, ServicePort, Severity, TargetPort,
 };
@@ -64,9 +65,9 @@ pub(super) struct Tally {
     finished: usize,
     without_address: usize,
     without_port: usize,
-    on_unknown_node: Vec<String>,
+    on_unknown_node: BTreeSet<String>,
     written: usize,
-    written_ports: Vec<String>,
+    written_ports: BTreeSet<String>,
 }
 
 /// The endpoints of a Service port.
@@ -76,7 +77,7 @@ pub(super) fn resolve(index: &Index, settings: &Settings, wanted: &Wanted<'_>, n
     resolution.pods(namespace);
     resolution.slices(namespace);
     resolution.endpoints(namespace);
-    Resolved { endpoints: resolution.found.into_values().collect(), tally: resolution.tally }
+    Resolved { endpoints: resolution.found.into_values().map(|(_, endpoint)| endpoint).collect(), tally: resolution.tally }
 }
 
 struct Resolution<'a> {
@@ -84,12 +85,13 @@ struct Resolution<'a> {
     settings: &'a Settings,
     wanted: &'a Wanted<'a>,
     now_ms: u64,
-    found: BTreeMap<SocketAddr, ResolvedEndpoint>,
+    /// With the pod that each is of; none of those written by hand.
+    found: BTreeMap<SocketAddr, (Option<&'a str>, ResolvedEndpoint)>,
     tally: Tally,
 }
 
-impl Resolution<'_> {
-    fn pods(&mut self, namespace: &Namespace) {
+impl<'a> Resolution<'a> {
+    fn pods(&mut self, namespace: &'a Namespace) {
         for (class, group) in self.wanted.classes {
             let Some(class) = namespace.classes.get(class) else { continue };
             for entry in class.pods.iter().filter_map(|name| namespace.pods.get(name)) {
@@ -99,7 +101,7 @@ impl Resolution<'_> {
         }
     }
 
-    fn pod(&mut self, entry: &PodEntry, labels: &Arc<Labels>, group: Option<u32>) {
+    fn pod(&mut self, entry: &'a PodEntry, labels: &Arc<Labels>, group: Option<u32>) {
         let (pod, service) = (&entry.pod, self.wanted.service);
         if pod.finished {
             self.tally.finished += 1;
@@ -115,28 +117,35 @@ impl Resolution<'_> {
         };
         // Row 2.6: a pod on a node that is not there is left out, unless not-ready addresses are published too (1.23).
         if let Some(node) = &pod.node
-            && !self.index.nodes.is_empty()
-            && !self.index.nodes.contains_key(node)
             && !service.publish_not_ready
+            && !self.node_exists(node)
         {
-            self.tally.on_unknown_node.push(node.clone());
+            self.tally.on_unknown_node.insert(node.clone());
             return;
         }
         let (serving, terminating) = (pod.ready, pod.meta.terminating);
         let ready = service.publish_not_ready || (serving && !terminating);
-        self.add(ResolvedEndpoint {
-            address: SocketAddr::new(ip, port),
-            conditions: Conditions { ready, serving, terminating },
-            weight: pod.weight.unwrap_or(1),
-            local: self.is_local(pod.node.as_deref(), ip),
-            node: entry.node.clone(),
-            zone: self.zone_of(pod.node.as_deref()),
-            node_hints: Vec::new(),
-            zone_hints: Vec::new(),
-            labels: Arc::clone(labels),
-            group,
-            ready_since_ms: entry.ready_since_ms,
-        });
+        self.add(
+            Some(&pod.meta.name),
+            ResolvedEndpoint {
+                address: SocketAddr::new(ip, port),
+                conditions: Conditions { ready, serving, terminating },
+                weight: pod.weight.unwrap_or(1),
+                local: self.is_local(pod.node.as_deref(), ip),
+                node: entry.node.clone(),
+                zone: self.zone_of(pod.node.as_deref()),
+                node_hints: Vec::new(),
+                zone_hints: Vec::new(),
+                labels: Arc::clone(labels),
+                group,
+                ready_since_ms: entry.ready_since_ms,
+            },
+        );
+    }
+
+    /// Without Node objects, every node that a pod names exists; with some, those do, and this host's own.
+    fn node_exists(&self, name: &str) -> bool {
+        self.index.nodes.is_empty() || self.index.nodes.contains_key(name) || name == self.settings.node.name
     }
 
     /// Row 1.3: a named port is looked for by name and protocol, pod by pod.
@@ -167,19 +176,22 @@ impl Resolution<'_> {
         for port in self.joined(&slice.ports) {
             for written in slice.endpoints.iter().filter(|written| self.wanted.family.holds(written.ip)) {
                 let address = SocketAddr::new(written.ip, port);
-                self.add(ResolvedEndpoint {
-                    address,
-                    conditions: written.conditions,
-                    weight: written.weight.unwrap_or(1),
-                    local: self.is_local(written.node.as_deref(), written.ip),
-                    node: written.node.as_deref().map(Arc::from),
-                    zone: written.zone.as_deref().map(Arc::from).or_else(|| self.zone_of(written.node.as_deref())),
-                    node_hints: written.node_hints.clone(),
-                    zone_hints: written.zone_hints.clone(),
-                    labels: Arc::default(),
-                    group: None,
-                    ready_since_ms: self.written_since(address, written.conditions.ready),
-                });
+                self.add(
+                    None,
+                    ResolvedEndpoint {
+                        address,
+                        conditions: written.conditions,
+                        weight: written.weight.unwrap_or(1),
+                        local: self.is_local(written.node.as_deref(), written.ip),
+                        node: written.node.as_deref().map(Arc::from),
+                        zone: written.zone.as_deref().map(Arc::from).or_else(|| self.zone_of(written.node.as_deref())),
+                        node_hints: written.node_hints.clone(),
+                        zone_hints: written.zone_hints.clone(),
+                        labels: Arc::default(),
+                        group: None,
+                        ready_since_ms: self.written_since(address, written.conditions.ready),
+                    },
+                );
             }
         }
     }
@@ -196,19 +208,22 @@ impl Resolution<'_> {
             for port in self.joined(&subset.ports) {
                 for entry in subset.addresses.iter().filter(|entry| self.wanted.family.holds(entry.ip)) {
                     let address = SocketAddr::new(entry.ip, port);
-                    self.add(ResolvedEndpoint {
-                        address,
-                        conditions: Conditions { ready: entry.ready, serving: entry.ready, terminating: false },
-                        weight: 1,
-                        local: self.is_local(entry.node.as_deref(), entry.ip),
-                        node: entry.node.as_deref().map(Arc::from),
-                        zone: self.zone_of(entry.node.as_deref()),
-                        node_hints: Vec::new(),
-                        zone_hints: Vec::new(),
-                        labels: Arc::default(),
-                        group: None,
-                        ready_since_ms: self.written_since(address, entry.ready),
-                    });
+                    self.add(
+                        None,
+                        ResolvedEndpoint {
+                            address,
+                            conditions: Conditions { ready: entry.ready, serving: entry.ready, terminating: false },
+                            weight: 1,
+                            local: self.is_local(entry.node.as_deref(), entry.ip),
+                            node: entry.node.as_deref().map(Arc::from),
+                            zone: self.zone_of(entry.node.as_deref()),
+                            node_hints: Vec::new(),
+                            zone_hints: Vec::new(),
+                            labels: Arc::default(),
+                            group: None,
+                            ready_since_ms: self.written_since(address, entry.ready),
+                        },
+                    );
                 }
             }
         }
@@ -222,11 +237,17 @@ impl Resolution<'_> {
         same.map(|port| port.port).collect()
     }
 
-    /// Row 2.7: an endpoint may be found twice; one that is local wins.
-    fn add(&mut self, endpoint: ResolvedEndpoint) {
-        let known = self.found.get(&endpoint.address);
-        if known.is_none_or(|known| endpoint.local && !known.local) {
-            self.found.insert(endpoint.address, endpoint);
+    /// Row 2.7: an endpoint may be found twice; one that is local wins. Then one that is ready, so that the pod that has an address now
+    /// comes before the one that had it; then the first by name.
+    fn add(&mut self, pod: Option<&'a str>, endpoint: ResolvedEndpoint) {
+        let rank = |endpoint: &ResolvedEndpoint| (endpoint.local, endpoint.conditions.ready);
+        let wins = self.found.get(&endpoint.address).is_none_or(|(known_pod, known)| match rank(&endpoint).cmp(&rank(known)) {
+            Ordering::Greater => true,
+            Ordering::Equal => pod.is_some() && pod < *known_pod,
+            Ordering::Less => false,
+        });
+        if wins {
+            self.found.insert(endpoint.address, (pod, endpoint));
         }
     }
 
@@ -258,56 +279,52 @@ impl Resolution<'_> {
 /// Why connections would find nobody, if that is so.
 pub(super) fn nobody(service: &Service, port: &ServicePort, resolved: &Resolved) -> Option<Diagnostic> {
     let endpoints = &resolved.endpoints;
-    let tally = &resolved.tally;
     if endpoints.iter().any(|endpoint| endpoint.conditions.ready && endpoint.weight > 0) {
         return None;
     }
-    let pods = |count: usize| format!("{count} pod{}", if count == 1 { "" } else { "s" });
     let (message, remedy) = if endpoints.iter().any(|endpoint| endpoint.conditions.ready) {
         ("no endpoint may be picked: every ready one has weight 0".to_owned(), None)
     } else if !endpoints.is_empty() {
-        let one = endpoints.len() == 1;
-        let message = format!("no ready endpoint: {} known, {} ready", endpoints.len(), if one { "it is not" } else { "none is" });
-        (message, None)
+        let which = if endpoints.len() == 1 { "it is not" } else { "none is" };
+        (format!("no ready endpoint: {} known, {which} ready", endpoints.len()), None)
     } else if let Some(selector) = &service.selector {
-        let selector = selector.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
-        if tally.pods == 0 {
-            let remedy = format!("compare spec.selector with metadata.labels of the pods in namespace {}", service.meta.namespace);
-            (format!("no endpoints: selector {selector} matches no pod"), Some(remedy))
-        } else {
-            let matched = pods(tally.pods);
-            match tally {
-                Tally { without_port, .. } if *without_port > 0 => {
-                    let TargetPort::Name(name) = &port.target_port else { return None };
-                    let message = format!("no endpoints: {matched} matched, none has a container port named {name} for the protocol");
-                    (message, Some("name the port in the pods, or give targetPort as a number".to_owned()))
-                }
-                Tally { on_unknown_node, .. } if !on_unknown_node.is_empty() => {
-                    let node = &on_unknown_node[0];
-                    let message = format!("no endpoints: {matched} matched, on nodes that have no Node object ({node})");
-                    (message, Some("add the Node objects, or leave out all of them".to_owned()))
-                }
-                Tally { without_address, .. } if *without_address > 0 => {
-                    (format!("no endpoints: {matched} matched, none has an address of this family in status.podIPs"), None)
-                }
-                _ => (format!("no endpoints: {matched} matched, all have finished"), None),
-            }
-        }
-    } else if tally.written == 0 {
-        let name = ServiceName::of(&service.meta);
-        let message = "no endpoints: it has no selector, and no Endpoints or EndpointSlice is written for it".to_owned();
-        let remedy = format!("write an Endpoints object named {}, or an EndpointSlice labelled {SERVICE_NAME}: {}", name.name, name.name);
-        (message, Some(remedy))
+        no_pods(service, port, selector, &resolved.tally)
     } else {
-        let mut names: Vec<&str> = tally.written_ports.iter().map(|name| if name.is_empty() { "(unnamed)" } else { name }).collect();
-        names.sort_unstable();
-        names.dedup();
-        let wanted = if port.name.is_empty() { "(unnamed)" } else { &port.name };
-        let message =
-            format!("no endpoints for port {wanted}: those written by hand have ports {}, of its family and protocol none", names.join(", "));
-        (message, Some("endpoints are joined by port name and protocol, not by number: give both the same name".to_owned()))
+        nothing_written(service, port, &resolved.tally)
     };
     Some(Diagnostic { remedy, ..located(&service.meta, about(service), Severity::Warning, message) })
+}
+
+fn no_pods(service: &Service, port: &ServicePort, selector: &Labels, tally: &Tally) -> (String, Option<String>) {
+    let matched = format!("{} pod{} matched", tally.pods, if tally.pods == 1 { "" } else { "s" });
+    if tally.pods == 0 {
+        let selector = selector.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
+        let remedy = format!("compare spec.selector with metadata.labels of the pods in namespace {}", service.meta.namespace);
+        (format!("no endpoints: selector {selector} matches no pod"), Some(remedy))
+    } else if let (TargetPort::Name(name), 1..) = (&port.target_port, tally.without_port) {
+        let message = format!("no endpoints: {matched}, none has a container port named {name} for the protocol");
+        (message, Some("name the port in the pods, or give targetPort as a number".to_owned()))
+    } else if let Some(node) = tally.on_unknown_node.first() {
+        let message = format!("no endpoints: {matched}, on nodes that have no Node object ({node})");
+        (message, Some("add the Node objects, or leave out all of them".to_owned()))
+    } else if tally.without_address > 0 {
+        (format!("no endpoints: {matched}, none has an address of this family in status.podIPs"), None)
+    } else {
+        (format!("no endpoints: {matched}, all have finished"), None)
+    }
+}
+
+fn nothing_written(service: &Service, port: &ServicePort, tally: &Tally) -> (String, Option<String>) {
+    if tally.written == 0 {
+        let name = &service.meta.name;
+        let message = "no endpoints: it has no selector, and no Endpoints or EndpointSlice is written for it".to_owned();
+        return (message, Some(format!("write an Endpoints object named {name}, or an EndpointSlice labelled {SERVICE_NAME}: {name}")));
+    }
+    let shown = |name: &str| if name.is_empty() { "(unnamed)".to_owned() } else { name.to_owned() };
+    let names = tally.written_ports.iter().map(|name| shown(name)).collect::<Vec<_>>().join(", ");
+    let wanted = shown(&port.name);
+    let message = format!("no endpoints for port {wanted}: those written by hand have ports {names}, of its family and protocol none");
+    (message, Some("endpoints are joined by port name and protocol, not by number: give both the same name".to_owned()))
 }
 
 fn is_mirrored(written: &Endpoints) -> bool {

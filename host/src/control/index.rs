@@ -245,9 +245,9 @@ impl Index {
             None => self.nodes.remove(name),
         };
         let now = self.nodes.get(name);
-        if name == own_node && before.as_ref() != now {
-            dirty.all = true;
-            dirty.origins = true;
+        if name == own_node {
+            dirty.all |= before.as_ref().map(|node| (&node.zone, &node.meta.labels)) != now.map(|node| (&node.zone, &node.meta.labels));
+            dirty.origins |= before.as_ref().map(|node| &node.addresses) != now.map(|node| &node.addresses);
         }
         let zone = |node: &Arc<Node>| node.zone.clone();
         if before.as_ref().map(zone) != now.map(zone) {
@@ -274,7 +274,8 @@ impl Index {
         for (namespace, known) in &self.namespaces {
             let of = |name: &String| ServiceName { namespace: namespace.clone(), name: name.clone() };
             let endpoints = known.endpoints.iter();
-            let endpoints = endpoints.filter(|(_, written)| written.subsets.iter().flat_map(|subset| &subset.addresses).any(|a| named(&a.node)));
+            let endpoints =
+                endpoints.filter(|(_, written)| written.subsets.iter().flat_map(|subset| &subset.addresses).any(|a| named(&a.node)));
             services.extend(endpoints.map(|(name, _)| of(name)));
             let slices = known.slices.iter();
             let slices = slices.filter(|(_, slices)| slices.values().flat_map(|slice| &slice.endpoints).any(|e| named(&e.node)));

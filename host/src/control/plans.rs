@@ -47,7 +47,8 @@ pub(super) struct Kept {
 
 impl Kept {
     pub(super) fn between(before: &[Endpoint], now: &[Endpoint]) -> Self {
-        let slots: Vec<bool> = now.iter().enumerate().map(|(slot, endpoint)| before.get(slot).is_some_and(|b| equal(b, endpoint))).collect();
+        let slots: Vec<bool> =
+            now.iter().enumerate().map(|(slot, endpoint)| before.get(slot).is_some_and(|b| equal(b, endpoint))).collect();
         let all = before.len() == now.len() && slots.iter().all(|kept| *kept);
         Self { slots, all }
     }
@@ -253,7 +254,6 @@ pub(super) fn difference(before: &Port, now: &Port, kept: bool) -> Outcome {
         Outcome::Unchanged
     }
 }
-
 
 /// Whether two stages hold the same versions and plans.
 pub(super) fn same_stage<P: PartialEq>(a: &Stage<P>, b: &Stage<P>) -> bool {

@@ -134,7 +134,8 @@ impl PortState {
         let resolved = endpoints::resolve(around.index, around.settings, &self.wanted(known, &self.classes), around.now_ms);
         diagnostics.extend(endpoints::nobody(&service, &service.ports[self.at], &resolved));
         let made: Arc<[Endpoint]> = plans::with_identity(resolved.endpoints, known, loads).into();
-        let records: Vec<contract::Endpoint> = made.iter().enumerate().map(|(slot, endpoint)| plans::record_of(slot as Slot, endpoint)).collect();
+        let records: Vec<contract::Endpoint> =
+            made.iter().enumerate().map(|(slot, endpoint)| plans::record_of(slot as Slot, endpoint)).collect();
         let kept = Kept::between(known, &made);
 
         let base = self.record();
@@ -150,9 +151,8 @@ impl PortState {
                 plans::checked(partition, &made, &native, group_count)
             }
         };
-        let same = |a: &Cut, b: &Cut| {
-            a.subsets.len() == b.subsets.len() && a.subsets.iter().zip(&b.subsets).all(|(a, b)| a.members == b.members)
-        };
+        let same =
+            |a: &Cut, b: &Cut| a.subsets.len() == b.subsets.len() && a.subsets.iter().zip(&b.subsets).all(|(a, b)| a.members == b.members);
         self.traffic_policy.plan(choice, session, &service, diagnostics, attempt, same);
         let own: &[Subset] = self.traffic_policy.current.as_ref().map_or(&[], |memo| &memo.output.subsets);
         let (subsets, native_at) = plans::merged(own, &native.subsets);

@@ -176,7 +176,11 @@ impl Controller {
             state.service = Arc::clone(&service);
             state.at = at;
             let selecting = &mut self.index.namespace_mut(&name.namespace).selecting;
-            if service.selector.is_some() { selecting.insert(id) } else { selecting.remove(&id) };
+            if service.selector.is_some() {
+                selecting.insert(id)
+            } else {
+                selecting.remove(&id)
+            };
             to_plan.insert(id);
         }
         for id in before.into_values() {

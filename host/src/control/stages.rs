@@ -142,9 +142,8 @@ impl<T> StageState<T> {
 
     /// As the table shows it.
     pub(super) fn stage<P>(&self, plan: impl Fn(&T) -> P) -> Stage<P> {
-        let planned = |memo: &Option<Memo<T>>| {
-            memo.as_ref().map(|memo| Planned { version: Arc::clone(&memo.version), plan: plan(&memo.output) })
-        };
+        let planned =
+            |memo: &Option<Memo<T>>| memo.as_ref().map(|memo| Planned { version: Arc::clone(&memo.version), plan: plan(&memo.output) });
         Stage { name: Arc::clone(&self.asked), current: planned(&self.current), stand_in: planned(&self.stand_in) }
     }
 }
