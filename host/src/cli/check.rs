@@ -19,7 +19,8 @@ pub fn run(args: CheckArgs, color: ColorChoice) -> anyhow::Result<ExitCode> {
     let (mut core, refused) = setup::offline_core(&args.cluster, &args.policies)?;
     let (objects, mut diagnostics) = core.check();
     diagnostics.extend(refused.into_iter().map(about_policy));
-    let report = Report { objects, errors: count(&diagnostics, Severity::Error), warnings: count(&diagnostics, Severity::Warning), diagnostics };
+    let report =
+        Report { objects, errors: count(&diagnostics, Severity::Error), warnings: count(&diagnostics, Severity::Warning), diagnostics };
     let mut out = io::stdout().lock();
     match args.output {
         OutputFormat::Json => writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?,
@@ -93,7 +94,10 @@ mod tests {
         let diagnostics = vec![finding(Severity::Error, Some("choose one inside")), finding(Severity::Warning, None)];
         let report = Report { objects: 3, errors: 1, warnings: 1, diagnostics };
         let line = "services/web.yaml:12:7: Service default/web: spec.ports[1].nodePort: 8080 is outside 30000-32767";
-        assert_eq!(report.text(false), format!("error: {line}\n  help: choose one inside\nwarning: {line}\n3 objects, 1 error, 1 warning\n"));
+        assert_eq!(
+            report.text(false),
+            format!("error: {line}\n  help: choose one inside\nwarning: {line}\n3 objects, 1 error, 1 warning\n")
+        );
         assert!(report.text(true).starts_with("\x1b[1;31merror\x1b[0m: services"));
     }
 

@@ -83,7 +83,8 @@ pub(super) fn endpoint_ports(ports: Vec<WrittenPort>, field: &Field<'_>, checks:
             checks.accept(&name_field, syntax::dns_1123_label(&name));
         }
         if !seen.insert(name.clone()) {
-            let message = if name.is_empty() { "a name is required: there is more than one port" } else { "another port has the same name" };
+            let message =
+                if name.is_empty() { "a name is required: there is more than one port" } else { "another port has the same name" };
             checks.error(&name_field, message, "name each as its port is named in the Service".to_owned());
         } else if name.is_empty() && many {
             let message = "a name is required: there is more than one port";

@@ -67,7 +67,11 @@ fn reported(pod: &mut Pod, status: core::PodStatus, checks: &mut Checks<'_, '_>)
         match (address, pod.addresses.first()) {
             (Some(address), None) => pod.addresses.push(address),
             (Some(address), Some(first)) if address != *first => {
-                checks.error(&field.key("podIP"), format!("{address} is not the first of podIPs, {first}"), "make them the same".to_owned());
+                checks.error(
+                    &field.key("podIP"),
+                    format!("{address} is not the first of podIPs, {first}"),
+                    "make them the same".to_owned(),
+                );
             }
             _ => {}
         }

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::model::{
-    Diagnostic, EndpointPort, EndpointSlice, Endpoints, Labels, Meta, Object, Pod, Protocol, Service, ServicePort, ServiceType, Severity, TargetPort,
+    Diagnostic, EndpointPort, EndpointSlice, Endpoints, Labels, Meta, Object, Pod, Protocol, Service, ServicePort, ServiceType, Severity,
+    TargetPort,
 };
 use super::spelling;
 
@@ -67,14 +68,21 @@ impl<'a> View<'a> {
         let selected = self.selected(&service.meta.namespace, selector);
         if selected.is_empty() {
             let message = format!("no pod in namespace {} has {}", service.meta.namespace, shown(selector));
-            warnings.push(warning("Service", &service.meta, "spec.selector", message, Some(self.nearly(&service.meta.namespace, selector))));
+            warnings.push(warning(
+                "Service",
+                &service.meta,
+                "spec.selector",
+                message,
+                Some(self.nearly(&service.meta.namespace, selector)),
+            ));
             return;
         }
         for (index, port) in service.ports.iter().enumerate() {
             let TargetPort::Name(name) = &port.target_port else { continue };
             let has = |pod: &&Pod| pod.ports.iter().any(|own| own.name.as_deref() == Some(name) && own.protocol == port.protocol);
             if !selected.iter().any(has) {
-                let message = format!("none of the {} selected pods has a {} port named \"{name}\"", selected.len(), protocol(port.protocol));
+                let message =
+                    format!("none of the {} selected pods has a {} port named \"{name}\"", selected.len(), protocol(port.protocol));
                 let field = format!("spec.ports[{index}].targetPort");
                 warnings.push(warning("Service", &service.meta, &field, message, Some(near_port(name, &selected))));
             }
@@ -88,7 +96,8 @@ impl<'a> View<'a> {
         if let Some((_, pod)) = near {
             return differences(pod, selector);
         }
-        let elsewhere = self.pods.keys().filter(|other| **other != namespace).filter_map(|other| self.selected(other, selector).first().copied());
+        let elsewhere =
+            self.pods.keys().filter(|other| **other != namespace).filter_map(|other| self.selected(other, selector).first().copied());
         match elsewhere.min_by_key(|pod| (&pod.meta.namespace, &pod.meta.name)) {
             Some(pod) => {
                 format!("pod {}/{} has, but a Service selects in its own namespace", pod.meta.namespace, pod.meta.name)
@@ -152,7 +161,8 @@ fn warn_of_unjoined(kind: &str, meta: &Meta, field: &str, service: &Service, por
     }
     for port in service.ports.iter().filter(|port| !joined(port)) {
         let of = |name: &str| if name.is_empty() { "no name".to_owned() } else { format!("the name \"{name}\"") };
-        let message = format!("no port here has {} and {}, as port {} of the Service has", of(&port.name), protocol(port.protocol), port.port);
+        let message =
+            format!("no port here has {} and {}, as port {} of the Service has", of(&port.name), protocol(port.protocol), port.port);
         let remedy = "ports are joined by name and protocol: write the same in both".to_owned();
         warnings.push(warning(kind, meta, field, message, Some(remedy)));
     }

@@ -129,8 +129,8 @@ fn selector(selector: Option<Labels>, service_type: &ServiceType, checks: &mut C
     let field = SPEC.key("selector");
     let labels = selector.unwrap_or_default();
     if labels.is_empty() {
-        let written = checks.root.child("spec").and_then(|spec| spec.child("selector"));
-        if written.is_some_and(|node| !matches!(node.value, Value::Refused)) {
+        let written = checks.root.child("spec").and_then(|spec| spec.child("selector")).map(|node| &node.value);
+        if written.is_some_and(Value::is_empty) {
             let remedy = "add labels, or remove it if the endpoints are written by hand";
             checks.warning(&field, "an empty selector selects no pods", remedy.to_owned());
         }

@@ -111,7 +111,11 @@ fn node_port(number: Option<i32>, service_type: &ServiceType, field: &Field<'_>,
     let field = field.key("nodePort");
     let number = number.filter(|number| *number != 0)?;
     if !has_node_ports(service_type) {
-        checks.error(&field, "may only be set with type NodePort or LoadBalancer", "add type: NodePort to spec, or remove nodePort".to_owned());
+        checks.error(
+            &field,
+            "may only be set with type NodePort or LoadBalancer",
+            "add type: NodePort to spec, or remove nodePort".to_owned(),
+        );
         return None;
     }
     checks.accept(&field, syntax::port(number))

@@ -29,6 +29,17 @@ pub(super) enum Value {
     Refused,
 }
 
+impl Value {
+    /// Nothing, or a mapping without keys.
+    pub(super) fn is_empty(&self) -> bool {
+        match self {
+            Self::Null => true,
+            Self::Map(entries) => entries.is_empty(),
+            _ => false,
+        }
+    }
+}
+
 /// One key of a mapping.
 #[derive(Debug)]
 pub(super) struct Entry {

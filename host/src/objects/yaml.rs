@@ -88,15 +88,21 @@ const LOOK_AT_INDENTATION: &str =
 
 fn syntax_error(error: &Error, text: &str) -> SyntaxError {
     let error = error.without_snippet();
+    let cause = match error {
+        Error::AliasError { error, .. } => error.without_snippet(),
+        error => error,
+    };
     let mark = error.location().map(Mark::from).filter(|mark| mark.line > 0);
-    let message = match error {
+    let message = match cause {
         Error::DuplicateMappingKey { key: Some(key), .. } => format!("`{}` is there twice in one mapping", key.escape_debug()),
-        error => UserMessageFormatter.format_message(error).escape_debug().to_string(),
+        cause => UserMessageFormatter.format_message(cause).escape_debug().to_string(),
     };
     let line = mark.and_then(|mark| text.lines().nth(mark.line as usize - 1)).unwrap_or_default();
-    let remedy = match error {
+    let remedy = match cause {
         Error::DuplicateMappingKey { .. } => "keep one of the two",
-        Error::Budget { .. } | Error::AliasReplayLimitExceeded { .. } | Error::AliasReplayStackDepthExceeded { .. } => "split the file, or write out what its aliases stand for",
+        Error::Budget { .. } | Error::AliasReplayLimitExceeded { .. } | Error::AliasReplayStackDepthExceeded { .. } => {
+            "split the file, or write out what its aliases stand for"
+        }
         Error::Eof { .. } => "the file ends too early: is it still being written?",
         _ if line.trim_start_matches(' ').starts_with('\t') => "YAML is indented with spaces, this line has a tab",
         _ => LOOK_AT_INDENTATION,

@@ -62,13 +62,14 @@ impl Files {
     /// Reads what changed since the last time, and tells all that holds now.
     pub fn reload(&mut self) -> Loaded {
         let listing = Listing::of(&self.paths);
-        self.read.retain(|file, _| listing.files.contains(file) || listing.is_hidden(file));
+        let listed: HashSet<_> = listing.files.iter().collect();
+        self.read.retain(|file, _| listed.contains(file) || listing.is_hidden(file));
         let mut bytes_left = MAX_BYTES;
         for file in &listing.files {
             self.read.entry(file.clone()).or_default().refresh(file, &mut bytes_left);
         }
         let mut diagnostics = listing.diagnostics;
-        let in_order = listing.files.iter().chain(self.read.keys().filter(|file| !listing.files.contains(file)));
+        let in_order = listing.files.iter().chain(self.read.keys().filter(|file| !listed.contains(file)));
         let contents: Vec<_> = in_order.filter_map(|file| self.read.get(file)).collect();
         diagnostics.extend(contents.iter().flat_map(|contents| contents.diagnostics.iter().cloned()));
         let objects = united(&contents, &mut diagnostics);
@@ -119,18 +120,16 @@ impl Contents {
         let now = SystemTime::now();
         match listing::stamp(file) {
             Ok(stamp) if self.stamp == Some(stamp) => *bytes_left = bytes_left.saturating_sub(stamp.bytes),
-            Ok(stamp) => {
-                match read(file, *bytes_left) {
-                    Ok(text) => {
-                        *bytes_left = bytes_left.saturating_sub(text.len() as u64);
-                        self.update(file, &text);
-                    }
-                    Err(diagnostic) => self.keep_all(diagnostic),
+            Ok(stamp) => match read(file, *bytes_left) {
+                Ok(text) => {
+                    *bytes_left = bytes_left.saturating_sub(text.len() as u64);
+                    self.update(file, &text);
+                    // Within a clock tick a file can change twice and look the same: one that is this fresh is read again.
+                    let age = stamp.modified.and_then(|modified| now.duration_since(modified).ok());
+                    self.stamp = Some(stamp).filter(|_| age.is_some_and(|age| age > CLOCK_TICK));
                 }
-                // Within a clock tick a file can change twice and look the same: one that is this fresh is read again.
-                let settled = stamp.modified.is_some_and(|modified| now.duration_since(modified).is_ok_and(|age| age > CLOCK_TICK));
-                self.stamp = Some(stamp).filter(|stamp| settled && stamp.bytes <= *bytes_left);
-            }
+                Err(diagnostic) => self.keep_all(*diagnostic),
+            },
             Err(error) => self.keep_all(about_file(file, format!("can't be read: {error}"), None)),
         }
     }
@@ -174,19 +173,19 @@ fn counted(objects: usize) -> String {
     if objects == 1 { "1 object".to_owned() } else { format!("{objects} objects") }
 }
 
-fn read(file: &Path, bytes_left: u64) -> Result<String, Diagnostic> {
-    let failed = |error: std::io::Error| about_file(file, format!("can't be read: {error}"), None);
+fn read(file: &Path, bytes_left: u64) -> Result<String, Box<Diagnostic>> {
+    let failed = |error: std::io::Error| Box::new(about_file(file, format!("can't be read: {error}"), None));
     let mut bytes = Vec::new();
     File::open(file).map_err(failed)?.take(bytes_left + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > bytes_left {
         let message = format!("with this file the manifests have more than {} MiB, the most that is read", MAX_BYTES / 1024 / 1024);
-        return Err(about_file(file, message, Some("leave out files that hold no manifests".to_owned())));
+        return Err(Box::new(about_file(file, message, Some("leave out files that hold no manifests".to_owned()))));
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let line = error.as_bytes().iter().take(valid).filter(|byte| **byte == b'\n').count() + 1;
         let remedy = Some("save it as UTF-8".to_owned());
-        Diagnostic { line: u32::try_from(line).ok(), ..about_file(file, "is not UTF-8 text".to_owned(), remedy) }
+        Box::new(Diagnostic { line: u32::try_from(line).ok(), ..about_file(file, "is not UTF-8 text".to_owned(), remedy) })
     })
 }
 

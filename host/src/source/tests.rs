@@ -74,10 +74,10 @@ fn a_file_with_an_old_stamp_is_not_read_twice() {
     folder.write("a.yaml", service("a", 1));
     let path = folder.folder.path().join("a.yaml");
     let long_ago = SystemTime::now() - Duration::from_secs(60);
-    fs::File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
+    File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
     folder.files.reload();
     folder.write("a.yaml", service("a", 2));
-    fs::File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
+    File::options().write(true).open(&path).unwrap().set_modified(long_ago).unwrap();
     assert_eq!(services(&folder.files.reload()), ["a:1"], "length, time and inode are the same");
     folder.write("a.yaml", service("a", 2));
     assert_eq!(services(&folder.files.reload()), ["a:2"]);
@@ -195,7 +195,7 @@ fn a_mounted_config_map_changes_by_its_link() {
 async fn a_change_is_noticed_and_reading_is_none() {
     let mut folder = Folder::new();
     let (changed, mut changes) = tokio::sync::mpsc::channel(1);
-    let watch = watch(&[folder.folder.path().to_owned()], move || drop(changed.try_send(()))).unwrap();
+    let watch = watch(&[folder.folder.path().to_owned()], move || changed.try_send(()).unwrap_or_default()).unwrap();
     for port in [1, 2] {
         folder.write("a.yaml", service("a", port));
         changes.recv().await.unwrap();
