@@ -24,6 +24,9 @@ fn mistakes(site: &Site) -> Vec<Mistake> {
     let service = |name: &str| Service::new(name).port("{port: 8080}");
     let mistake = |name, text: String, at, field, says| Mistake { name, text, at, field, says };
     let plain = |name: &str| service(name).selector("app", name).yaml();
+    // Never an address of another machine: should a mistake be taken for something else, it is dialled in vain here.
+    let dead = site.range.backend_ip(40);
+    let endpoints = |name: &str, subsets: &str| format!("apiVersion: v1\nkind: Endpoints\nmetadata:\n  name: {name}\nsubsets:\n{subsets}");
     vec![
         mistake(
             "kind.yaml",
@@ -34,15 +37,14 @@ fn mistakes(site: &Site) -> Vec<Mistake> {
         ),
         mistake(
             "lables.yaml",
-            Pod::new("p", "app: x", "10.244.0.9").yaml().replace("labels:", "lables:"),
+            Pod::new("p", "app: x", dead).yaml().replace("labels:", "lables:"),
             Some("lables:"),
             "metadata.lables",
             &["labels"],
         ),
         mistake(
             "beside.yaml",
-            "apiVersion: v1\nkind: Endpoints\nmetadata:\n  name: web\nsubsets:\n- addresses:\n  - ip: 10.1.2.3\n- ports:\n  - port: 80\n"
-                .into(),
+            endpoints("beside", &format!("- addresses:\n  - ip: {dead}\n- ports:\n  - port: 80\n")) + &service("beside").yaml(),
             None,
             "subsets",
             &["ports"],
@@ -72,17 +74,16 @@ fn mistakes(site: &Site) -> Vec<Mistake> {
         mistake("indentation.yaml", plain("indented").replace("  ports:", " ports:"), None, "", &[]),
         mistake(
             "elsewhere.yaml",
-            "apiVersion: v1\nkind: Endpoints\nmetadata:\n  name: wbe\nsubsets:\n- addresses:\n  - ip: 10.1.2.3\n  ports:\n  - port: 80\n"
-                .into(),
+            endpoints("wbe", &format!("- addresses:\n  - ip: {dead}\n  ports:\n  - port: 80\n")),
             None,
             "metadata.name",
             &["web", "Service"],
         ),
-        mistake("nobody.yaml", plain("ngin") + &Pod::new("p0", "app: nginx", "10.244.0.7").yaml(), None, "spec.selector", &["nginx"]),
+        mistake("nobody.yaml", plain("ngin") + &Pod::new("p0", "app: nginx", dead).yaml(), None, "spec.selector", &["nginx"]),
         mistake(
             "target.yaml",
             Service::new("target").selector("app", "target").port("{port: 8080, targetPort: htpp}").yaml()
-                + &Pod::new("p1", "app: target", "10.244.0.8").port("http", 80).yaml(),
+                + &Pod::new("p1", "app: target", dead).port("http", 80).yaml(),
             None,
             "spec.ports[0].targetPort",
             &["http"],

@@ -76,3 +76,18 @@ fn unchunk(mut rest: &str) -> Result<String> {
 
 /// For each step of a request.
 const TIMEOUT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bodies_are_read_whole_or_in_chunks() -> Result<()> {
+        let plain = parse(b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\nnope")?;
+        assert_eq!((plain.status, plain.body.as_str()), (404, "nope"));
+        let chunked = parse(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\na\r\ndefghijklm\r\n0\r\n\r\n")?;
+        assert_eq!(chunked.body, "abcdefghijklm");
+        assert!(parse(b"HTTP/1.1 200 OK\r\n").is_err());
+        Ok(())
+    }
+}

@@ -65,3 +65,22 @@ fn sample(line: &str) -> Option<Sample> {
     });
     Some(Sample { name: name.to_owned(), labels: labels.collect::<Option<_>>()?, value })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_summed_by_their_labels() -> Result<()> {
+        let text = "# HELP x y\nx{a=\"1\",b=\"p,q\"} 2\nx{a=\"1\",b=\"r\"} 3\nx{a=\"2\"} 4\nplain 7 1700000000\n";
+        let metrics = Metrics::parse(text)?;
+        assert_eq!(metrics.sum("x", &[]), 9.0);
+        assert_eq!(metrics.sum("x", &[("a", "1")]), 5.0);
+        assert_eq!(metrics.sum("x", &[("b", "p,q")]), 2.0);
+        assert_eq!(metrics.sum("plain", &[]), 7.0);
+        assert_eq!(metrics.by("a", "x", &[]), BTreeMap::from([("1".to_owned(), 5.0), ("2".to_owned(), 4.0)]));
+        assert!(metrics.has("x", &[]) && !metrics.has("y", &[]));
+        assert!(Metrics::parse("nonsense").is_err());
+        Ok(())
+    }
+}

@@ -14,7 +14,7 @@ pub(crate) fn run(steps: &mut Steps, filters: &[String]) -> Result<()> {
         let mut guests = cargo();
         steps.run("policies, natively", guests.args(["test", "--quiet", "--locked", "--workspace", "--manifest-path", GUESTS]))?;
     }
-    steps.run("tests", &mut tests(filters))?;
+    steps.run("tests", tests(filters).env("RUST_LIB_BACKTRACE", "0"))?;
     if filters.is_empty() {
         steps.run("examples in the documentation", cargo().args(["test", "--quiet", "--locked", "--workspace", "--doc"]))?;
     }
