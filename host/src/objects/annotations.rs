@@ -113,9 +113,9 @@ fn choice<'a>(field: &Field<'_>, value: &'a str, choices: &[&str], checks: &mut 
 }
 
 fn policy_name(text: &str) -> Result<(), String> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-    if text.is_empty() || text.len() > MAX_POLICY_NAME || !text.chars().all(allowed) {
-        return Err(format!("\"{text}\" is not a policy's name: 1 to {MAX_POLICY_NAME} letters, digits, '-' and '_'"));
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if text.is_empty() || text.ends_with(".wasm") || text.len() > MAX_POLICY_NAME || !text.chars().all(allowed) {
+        return Err(format!("\"{text}\" is not a policy's name: 1 to {MAX_POLICY_NAME} letters, digits, '-', '_' and '.'"));
     }
     Ok(())
 }

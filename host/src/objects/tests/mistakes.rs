@@ -235,7 +235,7 @@ fn annotations() {
         ("pointsman.dev/on-failure: ignore", "on-failure]: \"ignore\" is not known here\n  help: write refuse or fallback"),
         (
             "pointsman.dev/balancer: maglev.wasm",
-            "balancer]: \"maglev.wasm\" is not a policy's name: 1 to 63 letters, digits, '-' and '_'\n  help: a policy is named as its file, without .wasm",
+            "balancer]: \"maglev.wasm\" is not a policy's name: 1 to 63 letters, digits, '-', '_' and '.'\n  help: a policy is named as its file, without .wasm",
         ),
     ] {
         let found = shown(&parsed(&annotated(annotation)).diagnostics);
