@@ -1,1 +1,129 @@
+use std::net::TcpListener;
 
+use super::*;
+use crate::observe::fixture::{endpoint, port, table};
+
+const WORKERS: usize = 2;
+
+fn key(host: u8, protocol: Protocol) -> FrontendKey {
+    FrontendKey { ip: std::net::Ipv4Addr::new(10, 97, 72, host).into(), port: 80, protocol }
+}
+
+/// Services `0..count` at 10.97.72.0, .1, …; those below `with_endpoints` have one.
+fn services(count: u8, with_endpoints: u8) -> Table {
+    let endpoints = |id| if id < with_endpoints { vec![endpoint("127.0.0.1:1")] } else { vec![] };
+    let ports: Vec<_> = (0..count).map(|id| Arc::new(port(id.into(), &format!("s{id}"), endpoints(id)))).collect();
+    let mut table = table(&ports);
+    for id in 0..count {
+        table.frontends.insert(key(id, Protocol::Tcp), Frontend { kind: FrontendKind::ClusterIp, service: id.into() });
+    }
+    table
+}
+
+fn loopback(_: &FrontendKey, _: &Frontend) -> Result<SocketAddr, String> {
+    Ok("127.0.0.1:0".parse().unwrap())
+}
+
+fn opened(commands: &Commands) -> Vec<(usize, FrontendKey)> {
+    let open = |(worker, command): &(usize, ListenerCommand)| match command {
+        ListenerCommand::Open { key, .. } => Some((*worker, *key)),
+        ListenerCommand::Close { .. } => None,
+    };
+    commands.iter().filter_map(open).collect()
+}
+
+fn closed(commands: &Commands) -> usize {
+    commands.len() - opened(commands).len()
+}
+
+#[test]
+fn every_worker_listens_for_what_can_be_forwarded() {
+    let mut listeners = Listeners::new(WORKERS, 1000);
+    let table = services(3, 2);
+    let commands = listeners.update(&table, &loopback);
+    assert_eq!((opened(&commands).len(), listeners.sockets()), (4, 4));
+    let bound = listeners.bound(&table);
+    assert_eq!(bound.iter().map(|bound| bound.service.as_str()).collect::<Vec<_>>(), ["default/s0:80", "default/s1:80"]);
+    assert!(bound.iter().all(|bound| bound.address.port() != 0));
+    assert!(listeners.not_served(&table).is_empty());
+    assert!(listeners.update(&table, &loopback).is_empty(), "nothing changed");
+}
+
+#[test]
+fn frontends_that_are_gone_close_first_and_those_without_endpoints_last() {
+    let mut listeners = Listeners::new(WORKERS, 1000);
+    let _open = listeners.update(&services(3, 3), &loopback);
+    let coming = services(2, 1);
+    assert_eq!(closed(&listeners.close_gone(&coming)), 2);
+    let commands = listeners.update(&coming, &loopback);
+    assert_eq!((opened(&commands).len(), closed(&commands)), (0, 2));
+    assert_eq!((listeners.sockets(), listeners.bound(&coming).len()), (2, 1));
+}
+
+#[test]
+fn a_frontend_that_moves_opens_before_it_closes() {
+    let mut listeners = Listeners::new(WORKERS, 1000);
+    let table = services(1, 1);
+    let _open = listeners.update(&table, &loopback);
+    let commands = listeners.update(&table, &|_, _| Ok("127.0.0.2:0".parse().unwrap()));
+    assert!(matches!(
+        commands[..],
+        [(0, ListenerCommand::Open { .. }), (1, ListenerCommand::Open { .. }), (_, ListenerCommand::Close { .. }), _]
+    ));
+    assert_eq!(listeners.bound(&table)[0].address.ip(), "127.0.0.2".parse::<std::net::IpAddr>().unwrap());
+}
+
+#[test]
+fn beyond_a_quarter_of_the_descriptors_frontends_are_spread() {
+    let mut listeners = Listeners::new(WORKERS, 40);
+    let _few = listeners.update(&services(5, 5), &loopback);
+    assert_eq!(listeners.sockets(), 10);
+    let mut listeners = Listeners::new(WORKERS, 40);
+    let many = listeners.update(&services(6, 6), &loopback);
+    assert_eq!(listeners.sockets(), 6);
+    assert_eq!(opened(&many).iter().filter(|(worker, _)| *worker == 0).count(), 3, "evenly");
+}
+
+#[test]
+fn udp_and_what_has_no_place_are_said_not_to_be_served() {
+    let mut listeners = Listeners::new(WORKERS, 1000);
+    let mut table = services(2, 2);
+    table.frontends.insert(key(9, Protocol::Udp), Frontend { kind: FrontendKind::ClusterIp, service: 0 });
+    let place = |key: &FrontendKey, frontend: &Frontend| match key.ip {
+        ip if ip == std::net::Ipv4Addr::new(10, 97, 72, 1) => Err("no place for it".into()),
+        _ => loopback(key, frontend),
+    };
+    let commands = listeners.update(&table, &place);
+    assert_eq!(opened(&commands).len(), 2);
+    let why: Vec<_> = listeners.not_served(&table).into_iter().map(|not| (not.service, not.why)).collect();
+    assert_eq!(why[0], ("default/s1:80".into(), "no place for it".into()));
+    assert!(why[1].1.starts_with("UDP is not served yet"));
+}
+
+#[test]
+fn a_stranger_is_named_and_the_address_taken_when_it_leaves() {
+    let stranger = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = stranger.local_addr().unwrap();
+    let place = |_: &FrontendKey, _: &Frontend| Ok(address);
+    let mut listeners = Listeners::new(WORKERS, 1000);
+    let table = services(1, 1);
+    assert!(listeners.update(&table, &place).is_empty());
+    assert!(listeners.not_served(&table)[0].why.contains("something else listens"));
+    drop(stranger);
+    assert!(listeners.update(&table, &place).is_empty(), "left to `retry`, so that updates stay cheap");
+    assert_eq!(opened(&listeners.retry(&table, &place)).len(), WORKERS);
+    assert!(listeners.not_served(&table).is_empty());
+}
+
+#[test]
+fn an_address_that_is_still_closing_is_no_stranger() {
+    let mut listeners = Listeners::new(WORKERS, 1000);
+    let open = listeners.update(&services(1, 1), &loopback);
+    let address = listeners.bound(&services(1, 1))[0].address;
+    let close = listeners.update(&services(1, 0), &loopback);
+    assert_eq!(closed(&close), 2);
+    let place = |_: &FrontendKey, _: &Frontend| Ok(address);
+    let again = listeners.update(&services(1, 1), &place);
+    assert_eq!(opened(&again).len(), 2, "{:?}", listeners.failures());
+    drop((open, close, again));
+}
