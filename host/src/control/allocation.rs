@@ -13,11 +13,11 @@ use crate::objects::model::{ClusterIp, Diagnostic, Protocol, Service, ServiceTyp
 
 /// What a Service was given.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Allocation {
+pub(super) struct Allocation {
     /// Its cluster IPs, the primary first; none for headless Services and aliases.
-    pub cluster_ips: Vec<IpAddr>,
+    pub(super) cluster_ips: Vec<IpAddr>,
     /// The node port of each of its ports, in their order.
-    pub node_ports: Vec<Option<u16>>,
+    pub(super) node_ports: Vec<Option<u16>>,
 }
 
 /// Who has what.

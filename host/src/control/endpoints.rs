@@ -15,29 +15,29 @@ use crate::table::Endpoint;
 
 /// An endpoint before it has a slot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ResolvedEndpoint {
+pub(super) struct ResolvedEndpoint {
     /// Where to connect to.
-    pub address: SocketAddr,
+    pub(super) address: SocketAddr,
     /// Ready, serving, terminating.
-    pub conditions: Conditions,
+    pub(super) conditions: Conditions,
     /// 0: never picked.
-    pub weight: u32,
+    pub(super) weight: u32,
     /// On the node that this host serves.
-    pub local: bool,
+    pub(super) local: bool,
     /// The node's name.
-    pub node: Option<Arc<str>>,
+    pub(super) node: Option<Arc<str>>,
     /// Its zone.
-    pub zone: Option<Arc<str>>,
+    pub(super) zone: Option<Arc<str>>,
     /// `hints.forNodes` of a hand-written slice.
-    pub node_hints: Vec<String>,
+    pub(super) node_hints: Vec<String>,
     /// `hints.forZones` of a hand-written slice.
-    pub zone_hints: Vec<String>,
+    pub(super) zone_hints: Vec<String>,
     /// The pod's labels.
-    pub labels: Arc<Labels>,
+    pub(super) labels: Arc<Labels>,
     /// The selector's group.
-    pub group: Option<u32>,
+    pub(super) group: Option<u32>,
     /// When it last became ready.
-    pub ready_since_ms: u64,
+    pub(super) ready_since_ms: u64,
 }
 
 /// What a Service port's endpoints are resolved from.

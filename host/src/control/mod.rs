@@ -22,8 +22,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-pub use self::allocation::Allocation;
-pub use self::endpoints::ResolvedEndpoint;
+use self::allocation::Allocation;
 use self::index::{Dirty, Index};
 use self::port::PortState;
 use crate::objects::model::{Diagnostic, Meta, Protocol, Service, Severity};
