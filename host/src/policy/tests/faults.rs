@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::policy::breaker::BreakerState;
-use crate::policy::contract::{Connection, Decider, Fault};
+use crate::policy::compile::Compiler;
+use crate::policy::contract::{Connection, Decider, Fault, Outcome, OutcomeKind, Place, Planner, Setting};
 use crate::policy::counters::PolicyCounters;
+use crate::policy::planners::Planners;
+use crate::policy::registry::{Registry, RegistryOptions};
 use crate::policy::worker::WorkerPolicies;
 
 /// A worker with one balancer over three endpoints.
@@ -15,8 +18,18 @@ struct Bench {
 
 impl Bench {
     fn new(policy: Arc<LoadedPolicy>) -> Self {
+        Self::with(policy, &[])
+    }
+
+    /// Of the balancer that fails as told.
+    fn faulty(fault: &str) -> Self {
+        Self::with(load("faulty-balancer", 2), &[native::setting("fault", fault)])
+    }
+
+    fn with(policy: Arc<LoadedPolicy>, settings: &[Setting]) -> Self {
         let endpoints = native::endpoints(&[1, 1, 1]);
-        let plan = plan_balancer(&policy, &endpoints);
+        let record = ServicePort { settings: settings.to_vec(), ..native::port(0) };
+        let plan = planner(&policy).plan_balancer(&record, &endpoints).unwrap();
         let table = balanced(&policy, &endpoints, plan);
         let mut worker = WorkerPolicies::new(7);
         worker.install(Arc::clone(&policy), 0);
@@ -113,4 +126,210 @@ fn a_new_instance_knows_the_plans_of_the_table() {
     assert_eq!(bench.pick(11), Ok(None), "forgotten");
     bench.worker.adopt(&table, &[0], 12);
     assert!(bench.pick(12).unwrap().is_some());
+}
+
+#[test]
+fn an_endless_loop_ends_by_fuel() {
+    assert_eq!(Bench::faulty("loop").pick(1), Err(Fault::OutOfFuel));
+    assert_eq!(Bench::new(load("always-loop", 0)).pick(1), Err(Fault::OutOfFuel));
+}
+
+#[test]
+fn where_fuel_is_plenty_the_epoch_ends_it() {
+    let limits = Limits { hot_fuel: u64::MAX / 2, ..Limits::default() };
+    let sandbox = Sandbox::new(limits, Compiler::InProcess).unwrap();
+    let mut bench = Bench::new(load_with(&sandbox, "always-loop", 0, false).unwrap());
+    assert_eq!(bench.pick(1), Err(Fault::Deadline));
+}
+
+/// Filling memory and formatting lines costs fuel by the byte, so a decision's usual fuel would end both before their own limit does.
+fn with_much_fuel(fault: &str) -> Bench {
+    let limits = Limits { hot_fuel: 1 << 30, worker_deadline: std::time::Duration::from_secs(10), ..Limits::default() };
+    let sandbox = Sandbox::new(limits, Compiler::InProcess).unwrap();
+    Bench::with(load_with(&sandbox, "faulty-balancer", 2, false).unwrap(), &[native::setting("fault", fault)])
+}
+
+#[test]
+fn memory_ends_at_its_limit() {
+    assert_eq!(Bench::faulty("grow").pick(1), Err(Fault::OutOfFuel));
+    let mut bench = with_much_fuel("grow");
+    let fault = bench.pick(1).unwrap_err();
+    assert!(matches!(&fault, Fault::HostLimit(what) if what.ends_with("of at most 16777216")), "{fault}");
+    let peak = bench.counters().memory_peak_bytes;
+    assert!(peak > 15 << 20 && peak <= 16 << 20, "{peak}");
+}
+
+#[test]
+fn a_flood_of_log_lines_costs_the_lines() {
+    let mut bench = with_much_fuel("log-flood");
+    for n in 0..10 {
+        assert!(bench.pick(n).unwrap().is_some());
+    }
+    let counters = bench.counters();
+    assert_eq!(counters.log_lines + counters.log_dropped, 1_000);
+    assert!(counters.log_lines <= 20, "ten in each second that this took: {}", counters.log_lines);
+}
+
+#[test]
+fn a_plan_that_the_worker_fails_on_costs_its_service_only() {
+    let policy = load("faulty-balancer", 2);
+    let endpoints = native::endpoints(&[1, 1, 1]);
+    let mut bench = Bench::new(Arc::clone(&policy));
+    let trap = ServicePort { id: 1, settings: vec![native::setting("fault", "adopt-trap")], ..native::port(1) };
+    let plan = planner(&policy).plan_balancer(&trap, &endpoints).unwrap();
+    let mut bad = port(&trap, &endpoints);
+    bad.balancer.current = Some(Planned { version: Arc::clone(policy.version()), plan: Arc::from([Arc::from(plan)]) });
+    let mut table = (*bench.table).clone();
+    table.ports.push_back(Some(Arc::new(bad)));
+    bench.worker.adopt(&Arc::new(table), &[1], 0);
+    assert_eq!(bench.pick(10), Err(REBUILDING));
+    bench.worker.mend(200);
+    assert_eq!(bench.pick(200), Ok(Some(0)), "the other Service is served again");
+    let connection = native::connection(1, 300);
+    let answer = bench.worker.pick(policy.version().id, &connection, 0);
+    assert_eq!(answer, Err(Fault::NotAsked("it failed on this Service's plan")));
+    assert_eq!(bench.counters().faults_total(), 1, "and the plan is not tried again");
+}
+
+#[test]
+fn a_plan_that_is_none_leaves_no_opinion() {
+    assert_eq!(Bench::faulty("garbage-plan").pick(1), Ok(None));
+}
+
+#[test]
+fn a_slot_outside_the_set_is_for_the_caller_to_see() {
+    assert_eq!(Bench::faulty("slot").pick(1), Ok(Some(u32::MAX)));
+}
+
+#[test]
+fn a_learner_is_told_what_became_of_its_picks() {
+    let mut bench = Bench::new(load("learner", 4));
+    let hash = bench.table.port(0).unwrap().endpoints[0].hash;
+    assert_eq!(bench.pick(1), Ok(Some(0)));
+    bench.worker.report(2, &[Outcome { service: 0, endpoint: hash, kind: OutcomeKind::Refused, millis: 3 }]);
+    assert_eq!(bench.pick(3), Ok(Some(1)));
+    bench.worker.report(4, &[Outcome { service: 9, endpoint: hash, kind: OutcomeKind::Connected, millis: 3 }]);
+    assert_eq!(bench.pick(5), Ok(Some(1)), "another Service's outcomes are not its business");
+    bench.worker.report(6, &[Outcome { service: 0, endpoint: hash, kind: OutcomeKind::Connected, millis: 3 }]);
+    assert_eq!(bench.pick(7), Ok(Some(0)));
+}
+
+/// A worker with the first two stages over one Service port with this fault.
+fn stage(name: &str, fault: &str) -> (WorkerPolicies, VersionId) {
+    let policy = load(name, 5);
+    let record = ServicePort { settings: vec![native::setting("fault", fault)], ..native::port(0) };
+    let endpoints = native::endpoints(&[1, 1, 1]);
+    let mut planner = planner(&policy);
+    let mut port = port(&record, &endpoints);
+    let version = Arc::clone(policy.version());
+    if policy.stage() == StageKind::Selector {
+        let plan = planner.plan_selector(&record).unwrap().data.into();
+        port.selector.current = Some(Planned { version, plan });
+    } else {
+        let plan = planner.plan_traffic_policy(&record, &endpoints).unwrap().data.into();
+        port.traffic_policy.current = Some(Planned { version, plan });
+    }
+    let mut worker = WorkerPolicies::new(7);
+    worker.install(Arc::clone(&policy), 0);
+    worker.adopt(&table_of(port), &[0], 0);
+    (worker, policy.version().id)
+}
+
+#[test]
+fn groups_and_subsets_are_checked() {
+    let connection = native::connection(0, 1);
+    let (mut worker, id) = stage("faulty-selector", "group");
+    assert_eq!(worker.choose_group(id, &connection), Err(Fault::OutOfRange("group 99 of 1".into())));
+    let (mut worker, id) = stage("faulty-selector", "none");
+    assert_eq!(worker.choose_group(id, &connection), Ok(None));
+    let (mut worker, id) = stage("faulty-traffic-policy", "subset");
+    assert_eq!(worker.choose_subset(id, &connection, None), Err(Fault::OutOfRange("subset 99 of 1".into())));
+    let (mut worker, id) = stage("faulty-traffic-policy", "trap");
+    assert!(matches!(worker.choose_subset(id, &connection, None), Err(Fault::Trap(_))));
+}
+
+/// Planners over a registry in which these stand under their own names with an `x-` before.
+fn planners(names: &[&str]) -> (Planners, Vec<VersionId>) {
+    let registry = Registry::new(Arc::clone(&SANDBOX), RegistryOptions::default());
+    let ids = names.iter().map(|name| {
+        let swapped = registry.swap(&format!("x-{name}"), component(name)).unwrap();
+        registry.catalogue().entry(swapped.stage, &swapped.name).unwrap().current.id
+    });
+    let ids = ids.collect();
+    (Planners::new(registry), ids)
+}
+
+fn asking(fault: &str) -> ServicePort {
+    ServicePort { settings: vec![native::setting("fault", fault)], ..native::port(0) }
+}
+
+#[test]
+fn planner_faults_have_their_class_and_the_next_call_is_served() {
+    let (mut planners, ids) = planners(&["faulty-balancer"]);
+    let endpoints = native::endpoints(&[1, 1, 1]);
+    let mut plan = |fault| planners.plan_balancer(ids[0], &asking(fault), &endpoints).map(|_| ());
+    assert!(matches!(plan("plan-trap"), Err(Fault::Trap(_))));
+    assert_eq!(plan("none"), Ok(()));
+    assert_eq!(plan("plan-loop"), Err(Fault::OutOfFuel));
+    assert_eq!(plan("none"), Ok(()));
+    assert_eq!(plan("plan-error"), Err(Fault::Refused("the setting `fault` asks for an error of plan".into())));
+    assert!(matches!(plan("huge-plan"), Err(Fault::HostLimit(_) | Fault::Refused(_))), "{:?}", plan("huge-plan"));
+    assert_eq!(plan("none"), Ok(()));
+}
+
+#[test]
+fn partitions_are_checked() {
+    let (mut planners, ids) = planners(&["faulty-traffic-policy"]);
+    let endpoints = native::endpoints(&[1; 8]);
+    let mut plan = |fault| planners.plan_traffic_policy(ids[0], &asking(fault), &endpoints).map(|partition| partition.subsets.len());
+    assert_eq!(plan("none"), Ok(1));
+    assert_eq!(plan("members"), Err(Fault::OutOfRange("slot 8 of 8 in subset 0".into())));
+    assert_eq!(plan("duplicate"), Err(Fault::OutOfRange("slot 0 twice in subset 0".into())));
+    assert_eq!(plan("many"), Err(Fault::OutOfRange("65 subsets, of at most 64".into())));
+}
+
+#[test]
+fn a_selector_that_was_lost_plans_again_before_it_classifies() {
+    let (mut planners, ids) = planners(&["faulty-selector"]);
+    let labels = native::port(0).selector.unwrap();
+    planners.plan_selector(ids[0], &native::port(0)).unwrap();
+    assert_eq!(planners.classify(ids[0], 0, &labels), Ok(Some(0)));
+    let other = ServicePort { id: 1, ..asking("plan-trap") };
+    assert!(matches!(planners.plan_selector(ids[0], &other), Err(Fault::Trap(_))));
+    assert_eq!(planners.classify(ids[0], 0, &labels), Ok(Some(0)));
+    assert!(matches!(planners.classify(ids[0], 1, &labels), Err(Fault::NotAsked(_))));
+    planners.plan_selector(ids[0], &asking("classify")).unwrap();
+    assert_eq!(planners.classify(ids[0], 0, &labels), Err(Fault::OutOfRange("group 99 of 1".into())));
+}
+
+#[test]
+fn settings_have_a_size() {
+    let (mut planners, ids) = planners(&["faulty-balancer"]);
+    let port = ServicePort { settings: vec![native::setting("padding", &"x".repeat(64 << 10))], ..native::port(0) };
+    let answer = planners.plan_balancer(ids[0], &port, &native::endpoints(&[1]));
+    assert_eq!(answer, Err(Fault::Refused("its settings are 65543 bytes, and the limit is 65536".into())));
+}
+
+#[test]
+fn wasi_needs_a_grant_and_then_is_empty_and_always_the_same() {
+    let refusal = load_with(&SANDBOX, "wasi-curious", 0, false).map(|_| ()).unwrap_err().to_string();
+    assert!(refusal.starts_with("imports wasi:") && refusal.contains("--grant-wasi"), "{refusal}");
+    let picks = || {
+        let mut bench = Bench::new(load_with(&SANDBOX, "wasi-curious", 0, true).unwrap());
+        (0..50).map(|n| bench.pick(n).unwrap()).collect::<Vec<_>>()
+    };
+    let first = picks();
+    assert!(first.iter().all(Option::is_some), "{first:?}");
+    assert_eq!(first, picks());
+}
+
+#[test]
+fn a_pool_that_is_full_is_a_limit_and_not_the_end() {
+    let limits = Limits { pool_instances: 3, ..Limits::default() };
+    let sandbox = Sandbox::new(limits, Compiler::InProcess).unwrap();
+    let policy = load_with(&sandbox, "random", 0, false).unwrap();
+    let kept: Vec<_> = (0..3).map(|n| policy.instantiate(Place::Worker(n)).unwrap()).collect();
+    assert_eq!(policy.instantiate(Place::Planner).map(|_| ()), Err(Fault::HostLimit("the instances of the pool".into())));
+    drop(kept);
+    assert!(policy.instantiate(Place::Planner).is_ok());
 }

@@ -1,0 +1,191 @@
+//! What the three stages cost a connection, and what a change costs the planner and a worker.
+//!
+//! `cargo bench -p pointsman --bench stages`. Fuel is exact and the same on every machine: one unit is about one Wasm instruction. It is
+//! printed first; times follow.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a measurement may stop where it fails")]
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use pointsman::policy::compile::Compiler;
+use pointsman::policy::contract::{Connection, Partition, Planner, StageKind};
+use pointsman::policy::planners::Planners;
+use pointsman::policy::registry::{Registry, RegistryOptions};
+use pointsman::policy::worker::WorkerPolicies;
+use pointsman::policy::{Limits, Sandbox};
+use pointsman::route::{self, Fate};
+use pointsman::table::{self, CandidateSet, Fallback, Load, Planned, PolicyVersion, Port, PortOptions, Slot, Stage, Subset, Table};
+use pointsman_sdk::native;
+use pointsman_sdk::types::{Endpoint, ServicePort};
+
+const BALANCERS: [&str; 6] = ["round-robin", "random", "two-choices", "maglev", "rendezvous", "least-connections"];
+const SIZES: [u32; 3] = [10, 1_000, 10_000];
+
+/// A Service port with its three policies planned, as the control side makes it.
+struct Bench {
+    registry: Arc<Registry>,
+    planners: Planners,
+    record: ServicePort,
+    endpoints: Vec<Endpoint>,
+    balancer: Arc<PolicyVersion>,
+    table: Arc<Table>,
+}
+
+impl Bench {
+    fn new(balancer: &str, size: u32) -> Self {
+        let sandbox = Sandbox::new(Limits::default(), Compiler::InProcess).unwrap();
+        let registry = Registry::new(sandbox, RegistryOptions::default());
+        let version = |stage, name: &str| Arc::clone(&registry.catalogue().entry(stage, name).unwrap().current);
+        let (selector, traffic_policy) = (version(StageKind::Selector, "label-selector"), version(StageKind::TrafficPolicy, "kubernetes"));
+        let balancer = version(StageKind::Balancer, balancer);
+        let mut planners = Planners::new(Arc::clone(&registry));
+        let record = native::port(0);
+        let endpoints = native::endpoints(&vec![1; size as usize]);
+        let grouping = planners.plan_selector(selector.id, &record).unwrap();
+        let Partition { subsets, data } = planners.plan_traffic_policy(traffic_policy.id, &record, &endpoints).unwrap();
+        let plan = planners.plan_balancer(balancer.id, &record, &endpoints).unwrap();
+        let port = Port {
+            selector: stage(&selector, grouping.data.into()),
+            traffic_policy: stage(&traffic_policy, data.into()),
+            balancer: stage(&balancer, Arc::from([Arc::from(plan)])),
+            ..unplanned(&record, &endpoints, subsets)
+        };
+        let table = Arc::new(Table { generation: 1, ports: [Some(Arc::new(port))].into_iter().collect(), ..Table::default() });
+        Self { registry, planners, record, endpoints, balancer, table }
+    }
+
+    fn worker(&self) -> WorkerPolicies {
+        let port = self.table.port(0).unwrap();
+        let mut worker = WorkerPolicies::new(1);
+        let versions = [
+            port.selector.current.as_ref().map(|planned| planned.version.id),
+            port.traffic_policy.current.as_ref().map(|planned| planned.version.id),
+            port.balancer.current.as_ref().map(|planned| planned.version.id),
+        ];
+        for version in versions.into_iter().flatten() {
+            worker.install(self.registry.loaded(version).unwrap(), 0);
+        }
+        worker.adopt(&self.table, &[0], 0);
+        worker
+    }
+}
+
+fn stage<P>(version: &Arc<PolicyVersion>, plan: P) -> Stage<P> {
+    Stage { name: Arc::clone(&version.name), current: Some(Planned { version: Arc::clone(version), plan }), stand_in: None }
+}
+
+fn unplanned(record: &ServicePort, endpoints: &[Endpoint], subsets: Vec<Subset>) -> Port {
+    let members: Vec<Slot> = subsets.first().map(|subset| subset.members.clone()).unwrap_or_default();
+    let none = || Arc::from("none");
+    Port {
+        id: record.id,
+        generation: 1,
+        record: Arc::new(record.clone()),
+        options: PortOptions::default(),
+        endpoints: endpoints.iter().map(endpoint).collect(),
+        masked: Arc::from([]),
+        groups: Arc::from(["all".to_owned()]),
+        subsets: subsets.into(),
+        sets: Arc::from([CandidateSet { group: None, subset: 0, members: members.into() }]),
+        selector: Stage { name: none(), current: None, stand_in: None },
+        traffic_policy: Stage { name: none(), current: None, stand_in: None },
+        balancer: Stage { name: none(), current: None, stand_in: None },
+        fallback: Fallback::default(),
+    }
+}
+
+fn endpoint(of: &Endpoint) -> table::Endpoint {
+    table::Endpoint {
+        address: of.key.parse().unwrap(),
+        key: of.key.as_str().into(),
+        hash: of.hash,
+        conditions: of.conditions,
+        weight: of.weight,
+        local: of.local,
+        node: None,
+        zone: None,
+        node_hints: Vec::new(),
+        zone_hints: Vec::new(),
+        labels: Arc::default(),
+        group: of.group,
+        ready_since_ms: 0,
+        load: Arc::new(Load::default()),
+    }
+}
+
+/// Connections from many clients, made beforehand.
+fn connections() -> Vec<Connection> {
+    (0..4096).map(|n| native::connection(0, n)).collect()
+}
+
+fn three_stages(criterion: &mut Criterion) {
+    println!(
+        "\n{:<28} {:>10} {:>10}   fuel of the balancer's decision; selector and traffic policy beside",
+        "policy/endpoints", "mean", "most"
+    );
+    let connections = connections();
+    let mut group = criterion.benchmark_group("three-stages");
+    group.measurement_time(Duration::from_secs(3)).warm_up_time(Duration::from_millis(500));
+    for balancer in BALANCERS {
+        for size in SIZES {
+            let bench = Bench::new(balancer, size);
+            let mut worker = bench.worker();
+            let port = bench.table.port(0).unwrap();
+            for connection in &connections {
+                let decision = route::decide(port, &mut worker, connection, None);
+                assert!(matches!(decision.fate, Fate::Forward(_)), "{balancer}: {decision:?}");
+            }
+            let fuel: Vec<String> =
+                worker.counters().iter().map(|c| format!("{:>10} {:>10}", c.fuel_total / c.calls().max(1), c.fuel_max)).collect();
+            println!("{:<28} {}   {}   {}", format!("{balancer}/{size}"), fuel[2], fuel[0], fuel[1]);
+            let mut at = 0;
+            group.bench_function(BenchmarkId::new(balancer, size), |bencher| {
+                bencher.iter(|| {
+                    at = (at + 1) % connections.len();
+                    black_box(route::decide(port, &mut worker, black_box(&connections[at]), None))
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+/// One endpoint changed: the planner plans the set anew, a worker adopts the plan.
+fn change(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("change");
+    group.measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(300)).sample_size(10);
+    for balancer in BALANCERS {
+        for size in SIZES {
+            let mut bench = Bench::new(balancer, size);
+            let mut worker = bench.worker();
+            group.bench_function(BenchmarkId::new(format!("plan/{balancer}"), size), |bencher| {
+                bencher.iter(|| black_box(bench.planners.plan_balancer(bench.balancer.id, &bench.record, &bench.endpoints).unwrap()));
+            });
+            group.bench_function(BenchmarkId::new(format!("adopt/{balancer}"), size), |bencher| {
+                bencher.iter(|| worker.adopt(black_box(&bench.table), &[0], 0));
+            });
+        }
+    }
+    group.finish();
+}
+
+/// From nothing to the three default policies, planned and adopted: what a start pays.
+fn start(criterion: &mut Criterion) {
+    let began = Instant::now();
+    let bench = Bench::new("round-robin", 10);
+    let worker = bench.worker();
+    println!("\nsandbox, three policies compiled, planned and adopted: {:?} ({} versions)", began.elapsed(), worker.counters().len());
+    let policy = bench.registry.loaded(bench.balancer.id).unwrap();
+    criterion.bench_function("instance/round-robin", |bencher| {
+        bencher.iter(|| {
+            let mut worker = WorkerPolicies::new(1);
+            worker.install(Arc::clone(&policy), 0);
+            worker
+        });
+    });
+}
+
+criterion_group!(benches, three_stages, change, start);
+criterion_main!(benches);
