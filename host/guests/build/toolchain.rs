@@ -45,15 +45,16 @@ impl Toolchain {
 
 /// The forced toolchain, or the first that is there.
 pub(crate) fn choose() -> Result<Toolchain> {
-    let found = match env::var(FORCE).ok().as_deref() {
-        None | Some("") => rustup().or_else(debian),
-        Some("rustup") => rustup(),
-        Some("debian") => debian(),
-        Some(other) => bail!("{FORCE} is `{other}`; it may be `rustup` or `debian`"),
+    let forced = env::var(FORCE).unwrap_or_default();
+    let (found, among) = match forced.as_str() {
+        "" => (rustup().or_else(debian), "no toolchain here can"),
+        "rustup" => (rustup(), "rustup's toolchain cannot"),
+        "debian" => (debian(), "Debian's toolchain cannot"),
+        other => bail!("{FORCE} is `{other}`; it may be `rustup` or `debian`"),
     };
     let Some(toolchain) = found else {
         bail!(
-            "the policies are compiled to WebAssembly, and no toolchain here can do it. Either command mends that:\n\
+            "the policies are compiled to WebAssembly, and {among} do it. Either command mends that:\n\
              \n    rustup target add {TARGET}\
              \n    apt-get install rustc-web cargo-web rust-web-src lld        (Debian, as root)\n"
         );
