@@ -53,6 +53,10 @@ pub(super) fn run(args: RouteArgs) -> anyhow::Result<ExitCode> {
     Ok(if explanation.verdict == "forward" { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+fn seen(explanation: &Explanation) -> &'static str {
+    if explanation.source == Some("kept") { "the client's address" } else { "the node's address" }
+}
+
 fn text(args: &RouteArgs, explanation: &Explanation) -> String {
     let mut text = String::new();
     let to = args.to.address;
@@ -79,7 +83,7 @@ fn text(args: &RouteArgs, explanation: &Explanation) -> String {
         }
     }
     match (&explanation.endpoint, &explanation.reason) {
-        (Some(endpoint), _) => line(format!("forward to {endpoint}; Kubernetes would show it the client's address: {}", explanation.source == Some("kept"))),
+        (Some(endpoint), _) => line(format!("forward to {endpoint}; in Kubernetes it would see {}", seen(explanation))),
         (None, reason) => line(format!("{}: {}", explanation.verdict, reason.as_deref().unwrap_or_default())),
     }
     if let Some(counts) = &explanation.counts {

@@ -32,6 +32,9 @@ const GATHER: Duration = Duration::from_millis(10);
 /// How often a bind that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
+/// A policy that cannot plan a Service is asked again this seldom in the end; as seldom as a trapped instance is rebuilt.
+const MAX_REPLAN_WAIT: Duration = Duration::from_secs(30);
+
 /// What reaches the control side.
 pub(super) enum Event {
     /// Something happened in `--policy-dir`.
@@ -76,6 +79,9 @@ struct ControlLoop {
     /// What is not bound, as told last.
     not_served: BTreeSet<String>,
     stopping: bool,
+    /// When plans that failed are made again, and how long after that.
+    replan_at_ms: u64,
+    replan_wait: Duration,
 }
 
 impl ControlLoop {
@@ -110,6 +116,8 @@ impl ControlLoop {
             swaps: BTreeMap::new(),
             not_served: BTreeSet::new(),
             stopping: false,
+            replan_at_ms: 0,
+            replan_wait: RETRY,
             wiring,
         })
     }
@@ -120,7 +128,7 @@ impl ControlLoop {
         // Every worker answers after it has taken its first table in: from here on a connection is decided.
         let _ = self.plane.snapshot().await;
         self.wiring.readiness.send_replace(Readiness::Serving);
-        tracing::info!("serving {} on {} listeners", counted(self.table.frontends.len(), "address"), self.plane.listeners());
+        tracing::info!("serving: frontends={} listeners={}", self.table.frontends.len(), self.plane.listeners());
         let files = Arc::clone(&self.wiring.files);
         let mut retry = interval(RETRY);
         retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -135,12 +143,7 @@ impl ControlLoop {
                     let _ = reply.send(self.metrics().await);
                 }
                 Some(request) = self.wiring.policies_asked.recv() => self.asked(request).await,
-                _ = retry.tick() => {
-                    let addresses = &self.addresses;
-                    if self.plane.retry(&|key, frontend| addresses.bound(key, frontend)) {
-                        self.publish_bound();
-                    }
-                }
+                _ = retry.tick() => self.retry().await,
             }
         }
         self.stop().await
@@ -183,7 +186,28 @@ impl ControlLoop {
         }
     }
 
+    /// Tries again what failed: binds every time, plans less and less often.
+    async fn retry(&mut self) {
+        let addresses = &self.addresses;
+        if self.plane.retry(&|key, frontend| addresses.bound(key, frontend)) {
+            self.publish_bound();
+        }
+        if self.clock.now_ms() < self.replan_at_ms {
+            return;
+        }
+        if self.core.retry_faulted() {
+            self.rebuild().await;
+            self.replan_wait = (self.replan_wait * 2).min(MAX_REPLAN_WAIT);
+        } else {
+            self.replan_wait = RETRY;
+        }
+        self.replan_at_ms = self.clock.now_ms() + self.replan_wait.as_millis() as u64;
+    }
+
     async fn rebuild(&mut self) {
+        if self.core.node_changed() {
+            self.plane.reconfigure();
+        }
         if let Some(update) = self.core.rebuild(self.clock.now_ms()) {
             self.publish(update).await;
         }
@@ -365,12 +389,5 @@ impl Addresses {
         if let Self::AnyIp { routes, .. } = self {
             routes.remove().await;
         }
-    }
-}
-
-fn counted(n: usize, noun: &str) -> String {
-    match n {
-        1 => format!("1 {noun}"),
-        n => format!("{n} {noun}es"),
     }
 }

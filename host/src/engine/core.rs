@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::control::{Controller, Settings, Update};
 use crate::objects::{Diagnostic, Severity, review};
+use crate::policy::contract::Node;
 use crate::policy::planners::Planners;
 use crate::policy::registry::Registry;
 use crate::source::Files;
@@ -18,23 +19,16 @@ pub struct Core {
     controller: Controller,
     planners: Planners,
     registry: Arc<Registry>,
+    /// As the policies know it.
+    node: Node,
     /// What was said of the files last time, so that only news is told.
     told: Vec<Diagnostic>,
-}
-
-/// What a step brought.
-pub struct Step {
-    /// The masked table, when an endpoint left: to be published before the plans of the other are adopted.
-    pub masked: Option<Update>,
-    /// The new table with its plans, if anything changed.
-    pub update: Option<Update>,
-    /// What is new to say.
-    pub diagnostics: Vec<Diagnostic>,
 }
 
 impl Core {
     /// A core that reads these files and folders.
     pub fn new(paths: Vec<PathBuf>, settings: Settings, registry: Arc<Registry>) -> Self {
+        let node = settings.node.clone();
         let mut controller = Controller::new(settings);
         controller.catalogue(registry.catalogue());
         Self {
@@ -43,6 +37,7 @@ impl Core {
             controller,
             planners: Planners::new(Arc::clone(&registry)),
             registry,
+            node,
             told: vec![],
         }
     }
@@ -64,6 +59,22 @@ impl Core {
         self.controller.catalogue(self.registry.catalogue());
     }
 
+    /// Whether the node's zone or labels changed: its policies are told, and the workers' instances must be made anew.
+    pub fn node_changed(&mut self) -> bool {
+        let changed = *self.controller.node() != self.node;
+        if changed {
+            self.node = self.controller.node().clone();
+            self.registry.set_node(self.node.clone());
+            self.planners.reconfigure();
+        }
+        changed
+    }
+
+    /// Marks what a policy could not plan to be planned again; false when there is nothing of the kind.
+    pub fn retry_faulted(&mut self) -> bool {
+        self.controller.retry_faulted()
+    }
+
     /// Plans what is dirty; `None` when nothing is.
     pub fn rebuild(&mut self, now_ms: u64) -> Option<Update> {
         self.controller.is_dirty().then(|| self.controller.rebuild(&mut self.planners, now_ms))
@@ -72,6 +83,7 @@ impl Core {
     /// All that is wrong with the files and with what they ask for, in one pass: for `check`.
     pub fn check(&mut self) -> (usize, Vec<Diagnostic>) {
         let (_, mut diagnostics) = self.reload(0);
+        self.node_changed();
         if let Some(update) = self.rebuild(0) {
             diagnostics.extend(update.diagnostics);
         }

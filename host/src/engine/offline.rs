@@ -40,6 +40,7 @@ pub struct Offline {
 impl Offline {
     /// Plans what the core has read and adopts it, as a worker would. `seed` stands for the worker's.
     pub fn new(core: &mut Core, seed: u64) -> Option<Self> {
+        core.node_changed();
         let update = core.rebuild(0)?;
         let mut policies = WorkerPolicies::new(seed);
         for version in super::versions(&update.table, &update.changed) {
