@@ -73,3 +73,6 @@ pub mod prelude {
 
 /// A call came before `configure`.
 const NOT_CONFIGURED: &str = "not configured";
+
+#[cfg(test)]
+mod tests;
