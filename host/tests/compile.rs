@@ -51,7 +51,7 @@ fn what_was_compiled_once_is_not_compiled_again() {
 
 #[test]
 fn a_child_without_memory_is_refused_and_the_host_lives() {
-    let refusal = swap(Limits { compile_memory_bytes: 48 << 20, ..Limits::default() }, PROGRAM, None).unwrap_err();
+    let refusal = swap(Limits { compile_memory_bytes: 8 << 20, ..Limits::default() }, PROGRAM, None).unwrap_err();
     assert!(matches!(refusal, Refusal::Compile(_)), "{refusal}");
 }
 

@@ -14,12 +14,14 @@ pub struct Limits {
     pub planner_deadline: Duration,
     /// Fuel of one decision; the built-in policies use tens to a few thousand.
     pub hot_fuel: u64,
-    /// Fuel of one `adopt`, `forget` or `report` on a worker: the plan for 10,000 endpoints takes under a tenth of it.
+    /// Fuel of one `adopt`, `forget` or `report` on a worker: 3 ms. The costliest plan of a built-in policy, round robin over 10,000
+    /// endpoints of different weights, takes 2.9 M to adopt (measured).
     pub adopt_fuel: u64,
-    /// Fuel of one planner call.
+    /// Fuel of one planner call: 0.1 s. The costliest of a built-in policy, Maglev over 10,000 endpoints of different weights, takes 241 M,
+    /// which is 38 ms (measured); handing 10,000 endpoints over takes 16 M by itself.
     pub planner_fuel: u64,
     /// Share of a core, in percent, that one policy may take on one worker before its breaker opens. Fuel is not time: a
-    /// microsecond is 300 units of a Rust policy and 12,000 of a JavaScript one.
+    /// microsecond is some 4,000 units in a planner, and 300 in a decision, where most of the time is the way in and out.
     pub core_share_percent: u32,
     /// Linear memory of one instance, all of its memories together, in bytes.
     pub memory_bytes: usize,
@@ -66,8 +68,8 @@ impl Default for Limits {
             worker_deadline: Duration::from_millis(50),
             planner_deadline: Duration::from_secs(2),
             hot_fuel: 50_000,
-            adopt_fuel: 5_000_000,
-            planner_fuel: 50_000_000,
+            adopt_fuel: 10_000_000,
+            planner_fuel: 500_000_000,
             core_share_percent: 20,
             memory_bytes: 16 << 20,
             memories: 4,

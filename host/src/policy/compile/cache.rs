@@ -1,13 +1,14 @@
 //! Machine code on disk. Whoever could write it could run code in this process, so the folder is the owner's alone, and each file
 //! carries an HMAC over its name and content under a random key that never leaves the host.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use tempfile::NamedTempFile;
 
 use crate::policy::refusal::Refusal;
 
@@ -35,7 +36,7 @@ impl Cache {
             let why = format!("others may reach it (mode {:o}), and what it holds is run as code: `chmod 700` it", mode & 0o777);
             return Err(Refusal::file(folder, &why));
         }
-        let key = key(&folder.join(KEY_FILE)).map_err(failed)?;
+        let key = key(folder).map_err(failed)?;
         Ok(Self { folder: folder.to_owned(), key })
     }
 
@@ -55,7 +56,8 @@ impl Cache {
     /// Keeps machine code. A failure costs a compilation at the next start, no more.
     pub(super) fn write(&self, name: &str, code: &[u8]) {
         let tag = self.mac(name, code).finalize().into_bytes();
-        if let Err(error) = replace(&self.folder.join(name), &[tag.as_slice(), code]) {
+        let written = beside(&self.folder, &[tag.as_slice(), code]);
+        if let Err(error) = written.and_then(|file| Ok(file.persist(self.folder.join(name))?)) {
             tracing::warn!("{}: machine code was not kept: {error}", self.folder.display());
         }
     }
@@ -68,25 +70,29 @@ impl Cache {
     }
 }
 
-fn key(path: &Path) -> std::io::Result<[u8; KEY_BYTES]> {
+/// The first to come draws the key; whoever comes at the same time reads that one.
+fn key(folder: &Path) -> std::io::Result<[u8; KEY_BYTES]> {
+    let path = folder.join(KEY_FILE);
     let mut key = [0; KEY_BYTES];
     if !path.exists() {
         File::open("/dev/urandom")?.read_exact(&mut key)?;
-        replace(path, &[&key])?;
+        match beside(folder, &[&key])?.persist_noclobber(&path) {
+            Err(error) if error.error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error.error),
+            _ => {}
+        }
     }
     File::open(path)?.read_exact(&mut key)?;
     Ok(key)
 }
 
-/// Writes beside, then renames: a reader sees the old file or the new one.
-fn replace(path: &Path, parts: &[&[u8]]) -> std::io::Result<()> {
-    let beside = path.with_extension(format!("{}.part", std::process::id()));
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+/// A file to be renamed into place, so that a reader sees the old one or the new one; its mode is 0600.
+fn beside(folder: &Path, parts: &[&[u8]]) -> std::io::Result<NamedTempFile> {
+    let mut file = NamedTempFile::new_in(folder)?;
     for part in parts {
         file.write_all(part)?;
     }
-    file.sync_all()?;
-    fs::rename(&beside, path)
+    file.as_file().sync_all()?;
+    Ok(file)
 }
 
 #[cfg(test)]

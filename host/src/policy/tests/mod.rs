@@ -1,6 +1,7 @@
 //! The runtime with the real components: built in, and those made to misbehave.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop where it fails")]
 
+mod costs;
 mod faults;
 mod refusals;
 mod swaps;
