@@ -13,8 +13,13 @@ use crate::site::Site;
 
 fn route(manifests: &Manifests, arguments: &[&str]) -> Result<Value> {
     let folder = manifests.path().display().to_string();
-    let text = pointsman(["route", "-f", &folder, "-o", "json"].iter().chain(arguments))?;
-    serde_json::from_str(&text).with_context(|| format!("not JSON: {text}"))
+    let output = Command::new(binary()?).args(["route", "-f", &folder, "-o", "json"]).args(arguments).output()?;
+    // 0: forwarded; 1: not; 2: there is no answer.
+    let status = output.status.code();
+    let answer: Value = serde_json::from_slice(&output.stdout)
+        .with_context(|| format!("{status:?}, not JSON: {}", String::from_utf8_lossy(&[output.stdout, output.stderr].concat())))?;
+    ensure!(status == Some(i32::from(answer["verdict"] != "forward")), "status {status:?} for {answer}");
+    Ok(answer)
 }
 
 fn two_pods() -> Result<Manifests> {

@@ -141,7 +141,7 @@ fn what_cannot_be_right_is_refused_with_a_reason() -> Result<()> {
     let empty_component = b"\0asm\x0d\0\x01\0".to_vec();
     let mut huge = empty_component.clone();
     huge.resize(100 << 20, 0);
-    let cases: [(&str, Vec<u8>, &[&str]); 8] = [
+    let cases: [(&str, Vec<u8>, &[&str]); 10] = [
         ("nothing at all", Vec::new(), &[]),
         ("text", b"apiVersion: v1".to_vec(), &["wasm", "component"]),
         ("cut short", good[..good.len() / 2].to_vec(), &[]),
@@ -149,6 +149,8 @@ fn what_cannot_be_right_is_refused_with_a_reason() -> Result<()> {
         ("a component that exports nothing", empty_component, &["export", "lifecycle"]),
         ("100 MB", huge, &["2 MiB", "2097152", "large", "limit", "bytes"]),
         ("a policy of another stage", component("label-selector")?.to_vec(), &["selector", "balancer"]),
+        ("one whose every pick traps", component("always-trap")?.to_vec(), &["trap"]),
+        ("one whose every pick never ends", component("always-loop")?.to_vec(), &["fuel", "deadline"]),
         ("one that imports WASI", component("wasi-curious")?.to_vec(), &["wasi"]),
     ];
     let flow = Flow::start(site.address()?, 200);
@@ -171,8 +173,8 @@ fn a_broken_file_is_an_event_and_nothing_else() -> Result<()> {
     let digest = site.engine.digest("balancer", "live")?;
     let good = component("random")?;
     std::fs::write(site.engine.policy_dir().join("live.wasm"), &good[..good.len() / 2])?;
-    let event = site.engine.event("live.wasm refused", |event| event.to_string().contains("live"))?;
-    ensure!(event["severity"] == "error" && event["message"].is_string(), "{event}");
+    let event = site.engine.event("live.wasm refused", |event| event["severity"] == "error" && event.to_string().contains("live"))?;
+    ensure!(event["message"].is_string(), "{event}");
     ensure!(site.engine.digest("balancer", "live")? == digest, "a cut file is in force");
     load::in_a_row(site.address()?, 9).none_lost(9)?;
     // A built-in's name is reserved.
@@ -196,9 +198,20 @@ fn an_unknown_policy_is_told_so() -> Result<()> {
 /// A balancer that fails on every connection, in every way that one can: no connection fails, the fallback is counted by its reason,
 /// no worker stalls beyond what fuel allows, and the breaker stops asking.
 fn survived(fault: &str) -> Result<()> {
-    let site = Site::named(&format!("swaps_survived_{fault}"), &NAMES)?;
-    std::fs::write(site.engine.policy_dir().join("faulty.wasm"), component("faulty-balancer")?)?;
-    poll::until("the faulty policy to be known", || site.engine.digest("balancer", "faulty").map(Some))?;
+    survived_until_mended(fault).map(drop)
+}
+
+/// A site that knows a faulty policy, which no Service asks for yet.
+fn faulty(test: &str, policy: &str) -> Result<Site> {
+    let site = Site::named(&format!("swaps_{test}"), &NAMES)?;
+    std::fs::write(site.engine.policy_dir().join("faulty.wasm"), component(policy)?)?;
+    let stage = policy.trim_start_matches("faulty-");
+    poll::until("the faulty policy to be known", || site.engine.digest(stage, "faulty").map(Some))?;
+    Ok(site)
+}
+
+fn survived_until_mended(fault: &str) -> Result<Site> {
+    let site = faulty(fault, "faulty-balancer")?;
     let flow = Flow::start(site.address()?, 500);
     flow.pass(100)?;
     site.service(|service| service.annotation("balancer", "faulty").annotation("balancer.fault", fault))?;
@@ -218,8 +231,9 @@ fn survived(fault: &str) -> Result<()> {
     site.service(|service| service)?;
     poll::until("decisions by a healthy policy", || {
         let stage = newest_balancer(&site)?;
-        if stage["policy"] == "round-robin" && stage["choice"].is_string() { Ok(Some(())) } else { bail!("{stage}") }
-    })
+        if stage["policy"] == "round-robin" && stage["fallback"].is_null() { Ok(Some(())) } else { bail!("{stage}") }
+    })?;
+    Ok(site)
 }
 
 #[test]
@@ -240,4 +254,100 @@ fn memory_growth_is_survived() -> Result<()> {
 #[test]
 fn a_slot_out_of_range_is_survived() -> Result<()> {
     survived("slot")
+}
+
+/// The plan is garbage to the worker that adopts it.
+#[test]
+fn a_garbage_plan_is_survived() -> Result<()> {
+    survived("garbage-plan")
+}
+
+#[test]
+fn a_trap_while_adopting_is_survived() -> Result<()> {
+    survived("adopt-trap")
+}
+
+/// The planner fails: nothing of it can be adopted, so the fallback decides, and the reason is an event.
+fn planner_survived(fault: &str) -> Result<()> {
+    let site = survived_until_mended(fault)?;
+    site.engine.event(&format!("about {fault}"), |event| event.to_string().contains("faulty")).map(drop)
+}
+
+#[test]
+fn a_trap_of_the_planner_is_survived() -> Result<()> {
+    planner_survived("plan-trap")
+}
+
+#[test]
+fn an_endless_loop_of_the_planner_is_survived() -> Result<()> {
+    planner_survived("plan-loop")
+}
+
+#[test]
+fn an_error_of_the_planner_is_survived() -> Result<()> {
+    planner_survived("plan-error")
+}
+
+#[test]
+fn a_plan_that_is_too_big_is_survived() -> Result<()> {
+    planner_survived("huge-plan")
+}
+
+/// A policy that floods the log is heard a little, and decides all the same.
+#[test]
+fn a_flood_of_log_lines_is_survived() -> Result<()> {
+    let site = faulty("log-flood", "faulty-balancer")?;
+    site.service(|service| service.annotation("balancer", "faulty").annotation("balancer.fault", "log-flood"))?;
+    poll::until("decisions by the flooding policy", || Ok((newest_balancer(&site)?["policy"] == "faulty").then_some(())))?;
+    load::in_a_row(site.address()?, 200).none_lost(200)?;
+    let lines = site.engine.log().iter().filter(|line| line.contains("flood")).count();
+    ensure!(lines < 1_000, "{lines} lines of a policy's log were let through");
+    Ok(())
+}
+
+/// Stages before the balancer: a selector or a traffic policy that fails is replaced by what it would be without it.
+fn earlier_stage_survived(stage: &str, fault: &str) -> Result<()> {
+    let site = faulty(&format!("{stage}_{fault}"), &format!("faulty-{stage}"))?;
+    let flow = Flow::start(site.address()?, 200);
+    flow.pass(20)?;
+    site.service(|service| service.annotation(stage, "faulty").annotation(&format!("{stage}.fault"), fault))?;
+    let index = if stage == "selector" { 0 } else { 1 };
+    poll::until("a decision that says why the fallback decided", || {
+        let decisions = site.engine.decisions()?;
+        Ok(decisions.iter().rev().take(50).any(|decision| decision["stages"][index]["fallback"].is_string()).then_some(()))
+    })?;
+    flow.pass(200)?;
+    let tally = flow.stop();
+    ensure!(tally.failures.is_empty() && tally.by_name.len() == 3, "{stage} {fault}: {tally:?}");
+    accounts::balance(&site.engine, tally.answered())
+}
+
+#[test]
+fn a_selector_that_traps_is_survived() -> Result<()> {
+    earlier_stage_survived("selector", "trap")
+}
+
+#[test]
+fn a_selector_that_names_no_group_is_survived() -> Result<()> {
+    earlier_stage_survived("selector", "group")
+}
+
+#[test]
+fn a_traffic_policy_that_traps_is_survived() -> Result<()> {
+    earlier_stage_survived("traffic-policy", "trap")
+}
+
+#[test]
+fn a_traffic_policy_that_names_no_subset_is_survived() -> Result<()> {
+    earlier_stage_survived("traffic-policy", "subset")
+}
+
+#[test]
+fn a_traffic_policy_with_impossible_members_is_survived() -> Result<()> {
+    earlier_stage_survived("traffic-policy", "members")
+}
+
+#[test]
+fn a_traffic_policy_with_too_many_subsets_is_survived() -> Result<()> {
+    earlier_stage_survived("traffic-policy", "many")
 }

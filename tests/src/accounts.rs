@@ -7,6 +7,13 @@ use crate::{Engine, poll};
 
 /// Waits until nothing is in flight, then holds the engine to its accounts for `connections` that clients have made.
 pub fn balance(engine: &Engine, connections: u64) -> Result<()> {
+    let decisions = balance_of_services(engine, connections)?;
+    let reached = count(&decisions, |decision| decision["endpoint"].is_string());
+    same("connections that reached an endpoint", engine.metrics()?.sum("pointsman_endpoint_connections_total", &[]), reached)
+}
+
+/// The same where endpoints came and went: the series of an endpoint that left are gone with it.
+pub fn balance_of_services(engine: &Engine, connections: u64) -> Result<Vec<Value>> {
     poll::until("no active connection", || {
         let active = engine.metrics()?.sum("pointsman_endpoint_active", &[]);
         if active == 0.0 { Ok(Some(())) } else { bail!("{active} are active") }
@@ -15,23 +22,22 @@ pub fn balance(engine: &Engine, connections: u64) -> Result<()> {
     let metrics = engine.metrics()?;
     let dropped = metrics.sum("pointsman_decision_log_dropped_total", &[]);
     ensure!(dropped == 0.0, "the decision log dropped {dropped} lines");
-    let same = |what: &str, counted: f64, logged: u64| {
-        ensure!(counted == logged as f64, "{what}: the metrics say {counted}, the decision log {logged}");
-        Ok(())
-    };
-
     ensure!(decisions.len() as u64 == connections, "{connections} connections made, {} decisions logged", decisions.len());
     same("connections", metrics.sum("pointsman_connections_total", &[]), connections)?;
     for (verdict, counted) in metrics.by("verdict", "pointsman_connections_total", &[]) {
         same(&verdict, counted, count(&decisions, |decision| decision["verdict"] == verdict.as_str()))?;
     }
-    let reached = count(&decisions, |decision| decision["endpoint"].is_string());
-    same("connections that reached an endpoint", metrics.sum("pointsman_endpoint_connections_total", &[]), reached)?;
     for direction in ["in", "out"] {
         let logged = decisions.iter().filter_map(|decision| decision[format!("bytes_{direction}")].as_u64()).sum();
         same(&format!("bytes {direction}"), metrics.sum("pointsman_bytes_total", &[("direction", direction)]), logged)?;
     }
-    decisions.iter().try_for_each(complete)
+    decisions.iter().try_for_each(complete)?;
+    Ok(decisions)
+}
+
+fn same(what: &str, counted: f64, logged: u64) -> Result<()> {
+    ensure!(counted == logged as f64, "{what}: the metrics say {counted}, the decision log {logged}");
+    Ok(())
 }
 
 /// A decision names one generation, one outcome, all three stages in their order, and a digest for each stage that was asked.
