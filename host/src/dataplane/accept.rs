@@ -71,7 +71,9 @@ async fn accept<P: Policies>(worker: Rc<Worker<P>>, key: FrontendKey, socket: Rc
                 worker.counters.accept_failed(reason);
                 if pause {
                     worker.counters.accept_paused();
-                    tracing::warn!("worker {} cannot accept on {}:{}: {error}; pausing", worker.index, key.ip, key.port);
+                    if back_off == MIN_BACK_OFF {
+                        tracing::warn!("worker {} cannot accept on {}:{}: {error}; pausing", worker.index, key.ip, key.port);
+                    }
                     tokio::time::sleep(back_off).await;
                     back_off = MAX_BACK_OFF.min(back_off * 2);
                 }

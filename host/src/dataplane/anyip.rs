@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 use rtnetlink::packet_route::route::{RouteMessage, RouteScope, RouteType};
@@ -13,6 +14,8 @@ use tokio::task::JoinHandle;
 const LOOPBACK_INDEX: u32 = 1;
 /// The kernel's table of this machine's addresses (`rtnetlink(7)`, RT_TABLE_LOCAL).
 const LOCAL_TABLE: u32 = 255;
+/// `linux/ipv6_route.h`.
+const RTF_LOCAL: u128 = 0x8000_0000;
 /// `capabilities(7)`.
 const CAP_NET_ADMIN: u32 = 12;
 
@@ -73,14 +76,14 @@ impl AnyIp {
 
 fn route(range: IpNet) -> RouteMessage {
     match range {
-        IpNet::V4(range) => RouteMessageBuilder::<std::net::Ipv4Addr>::new()
+        IpNet::V4(range) => RouteMessageBuilder::<Ipv4Addr>::new()
             .destination_prefix(range.network(), range.prefix_len())
             .output_interface(LOOPBACK_INDEX)
             .table_id(LOCAL_TABLE)
             .kind(RouteType::Local)
             .scope(RouteScope::Host)
             .build(),
-        IpNet::V6(range) => RouteMessageBuilder::<std::net::Ipv6Addr>::new()
+        IpNet::V6(range) => RouteMessageBuilder::<Ipv6Addr>::new()
             .destination_prefix(range.network(), range.prefix_len())
             .output_interface(LOOPBACK_INDEX)
             .table_id(LOCAL_TABLE)
@@ -88,6 +91,24 @@ fn route(range: IpNet) -> RouteMessage {
             .scope(RouteScope::Universe)
             .build(),
     }
+}
+
+/// Whether a local route covers this address.
+pub(super) fn is_local(address: Ipv6Addr) -> bool {
+    covers(&std::fs::read_to_string("/proc/net/ipv6_route").unwrap_or_default(), address)
+}
+
+/// Lines of `net/ipv6/route.c`, `rt6_info_route`: destination, prefix length, source and its length, next hop, metric, two counts, flags,
+/// interface; numbers in hexadecimal.
+fn covers(routes: &str, address: Ipv6Addr) -> bool {
+    routes.lines().any(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [destination, length, .., flags, _interface] = fields[..] else { return false };
+        let number = |text| u128::from_str_radix(text, 16).ok();
+        let (Some(destination), Some(length), Some(flags)) = (number(destination), number(length), number(flags)) else { return false };
+        let differing = (destination ^ address.to_bits()).leading_zeros();
+        flags & RTF_LOCAL != 0 && u128::from(differing) >= length
+    })
 }
 
 fn exists(error: &rtnetlink::Error) -> bool {
@@ -109,5 +130,16 @@ mod tests {
         assert_eq!(effective(&status("0000000000001000")) & (1 << CAP_NET_ADMIN), 1 << CAP_NET_ADMIN);
         assert_eq!(effective(&status("000001ffffffefff")) & (1 << CAP_NET_ADMIN), 0);
         assert_eq!(effective(""), 0);
+    }
+    #[test]
+    fn only_local_routes_make_an_address_this_machines() {
+        let routes = "\
+fd000010000000000000000000000000 70 00000000000000000000000000000000 00 00000000000000000000000000000000 00000400 00000001 00000000 80000001       lo
+fd000020000000000000000000000000 70 00000000000000000000000000000000 00 00000000000000000000000000000000 00000400 00000001 00000000 00000001     eth0
+00000000000000000000000000000000 00 00000000000000000000000000000000 00 00000000000000000000000000000000 ffffffff 00000001 00000000 00200200       lo
+";
+        let covers = |address: &str| covers(routes, address.parse().unwrap());
+        assert!(covers("fd00:10::5") && covers("fd00:10::ffff"));
+        assert!(!covers("fd00:10::1:0") && !covers("fd00:20::5") && !covers("::2"));
     }
 }

@@ -17,6 +17,16 @@ pub fn descriptors() -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
+/// As many connections as were asked for, if there are descriptors for them. A connection that is accepted and finds none for its
+/// endpoint is lost; one that waits in a listener's queue is not.
+pub(super) fn max_connections(asked: usize, descriptors: usize) -> usize {
+    let most = default_max_connections(descriptors);
+    if asked > most {
+        tracing::warn!("{descriptors} descriptors allow {most} connections, not {asked}; raise the limit (`ulimit -n`, or LimitNOFILE=)");
+    }
+    asked.min(most)
+}
+
 /// As many connections as the descriptors allow: two each, beside the quarter that listeners may use.
 pub fn default_max_connections(descriptors: usize) -> usize {
     ((descriptors - descriptors / 4).saturating_sub(RESERVED_DESCRIPTORS) / 2).max(1)

@@ -42,7 +42,8 @@ pub const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Config {
     /// Threads.
     pub workers: usize,
-    /// Connections open at the same time, in all; each worker has an equal share. At the limit, listeners stop accepting.
+    /// Connections open at the same time, in all; lowered to what the limit of descriptors allows. Each worker has an equal share, and
+    /// stops accepting when it is used up.
     pub max_connections: usize,
     /// See [`DEFAULT_CONNECT_TIMEOUT`].
     pub connect_timeout: Duration,
@@ -88,6 +89,8 @@ impl<P: Policies> DataPlane<P> {
     pub fn start(config: &Config, policies: Vec<P>, log: Option<&LogSender>) -> io::Result<Self> {
         let affinity = Arc::new(Affinity::default());
         let count = policies.len().max(1);
+        let descriptors = limits::descriptors();
+        let max_connections = limits::max_connections(config.max_connections, descriptors);
         let mut workers = Vec::with_capacity(count);
         for (index, policies) in policies.into_iter().enumerate() {
             let setup = Setup {
@@ -95,7 +98,7 @@ impl<P: Policies> DataPlane<P> {
                 clock: config.clock,
                 hash_key: config.hash_key,
                 connect_timeout: config.connect_timeout,
-                max_connections: config.max_connections.div_ceil(count) as u64,
+                max_connections: max_connections.div_ceil(count) as u64,
                 seed: config.seed.wrapping_add(index as u64),
                 affinity: Arc::clone(&affinity),
                 log: log.cloned(),
@@ -104,7 +107,7 @@ impl<P: Policies> DataPlane<P> {
             let (commands, queue) = mpsc::unbounded_channel();
             workers.push(Handle { commands, thread: worker::start(setup, queue)? });
         }
-        let listeners = Listeners::new(workers.len(), limits::descriptors());
+        let listeners = Listeners::new(workers.len(), descriptors);
         Ok(Self { workers, listeners, affinity, table: Arc::default() })
     }
 

@@ -1,10 +1,12 @@
 //! Opening listening sockets.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
+
+use super::anyip;
 
 /// Connections that the kernel holds for a listener while its worker is busy; `net.core.somaxconn` may cut it.
 const BACKLOG: i32 = 4096;
@@ -42,7 +44,14 @@ fn socket(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(reuse_port)?;
-    socket.bind(&address.into())?;
+    match (socket.bind(&address.into()), address.ip()) {
+        (Err(error), IpAddr::V6(ip)) if error.raw_os_error() == Some(Errno::EADDRNOTAVAIL as i32) && anyip::is_local(ip) => {
+            // IPv6 binds only what an interface has, and not what a local route makes this machine's; IPv4 does both.
+            socket.set_freebind_v6(true)?;
+            socket.bind(&address.into())?;
+        }
+        (bound, _) => bound?,
+    }
     Ok(socket)
 }
 
