@@ -11,5 +11,6 @@ mod nodes;
 mod pods;
 mod service_types;
 mod site;
+mod sources;
 mod streams;
 mod swaps;

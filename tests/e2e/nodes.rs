@@ -233,3 +233,34 @@ fn a_blackholed_endpoint_is_given_up() -> Result<()> {
     println!("{given_up} of 6 connections met the hole first");
     Ok(())
 }
+
+/// `prefer-local`: its own pods as long as there are any, else anywhere; nothing is dropped.
+#[test]
+fn prefer_local_goes_elsewhere_only_when_it_must() -> Result<()> {
+    if !available() {
+        return Ok(());
+    }
+    let cluster = Cluster::start([1, 1], false, |service| service.annotation("traffic-policy", "prefer-local"))?;
+    let (pods, _) = seen(&cluster.dial_node_port(0, 6)?)?;
+    ensure!(pods == set(["p11"]), "node01 reached {pods:?}");
+    cluster.manifests.remove("p11.yaml")?;
+    poll::until("node01 to reach the other node's pod", || {
+        let (pods, _) = seen(&cluster.dial_node_port(0, 4)?)?;
+        if pods == set(["p21"]) { Ok(Some(())) } else { bail!("{pods:?}") }
+    })
+}
+
+/// External and load-balancer addresses are no part of the cluster's range: `anyip` routes each of them by itself.
+#[test]
+fn anyip_serves_external_addresses() -> Result<()> {
+    if !available() {
+        return Ok(());
+    }
+    let external = Ipv4Addr::new(192, 168, 2, 6);
+    let cluster = Cluster::start([1, 0], false, |service| service.spec("externalIPs", format!("[{external}]")))?;
+    cluster.client.run("ip", ["route", "add", &format!("{external}/32"), "via", &node_ip(0).to_string()])?;
+    let tally = cluster.client.enter(|| Ok(load::in_a_row((external, 80).into(), 4)))?;
+    let (pods, _) = seen(&tally)?;
+    ensure!(pods == set(["p11"]), "{pods:?}");
+    Ok(())
+}

@@ -351,3 +351,56 @@ fn a_traffic_policy_with_impossible_members_is_survived() -> Result<()> {
 fn a_traffic_policy_with_too_many_subsets_is_survived() -> Result<()> {
     earlier_stage_survived("traffic-policy", "many")
 }
+
+/// `pointsman.dev/on-failure: refuse`: then no fallback decides; a connection that the policy cannot decide is refused, and counted so.
+#[test]
+fn a_service_may_refuse_rather_than_fall_back() -> Result<()> {
+    let site = faulty("on_failure_refuse", "faulty-balancer")?;
+    let wants = |service: Service| service.annotation("balancer", "faulty").annotation("balancer.fault", "trap");
+    site.service(|service| wants(service).annotation("on-failure", "refuse"))?;
+    let address = site.address()?;
+    poll::until("connections to be refused", || Ok(load::ask(address, None).is_err().then_some(())))?;
+    let tally = load::in_a_row(address, 5);
+    ensure!(tally.answered() == 0, "{tally:?}");
+    let decisions = site.engine.decisions()?;
+    let last = decisions.last().context("no decision")?;
+    ensure!(last["verdict"] == "reject" && last["endpoint"].is_null(), "{last}");
+    Ok(())
+}
+
+/// A component that imports WASI runs by grant, in an empty world.
+#[test]
+fn wasi_is_had_by_grant() -> Result<()> {
+    let granted = |launch: Launch<'static>| launch.arguments(["--grant-wasi", "curious"]);
+    let site = Site::named_as("wasi_by_grant", &NAMES, |service| service, granted)?;
+    std::fs::write(site.engine.policy_dir().join("curious.wasm"), component("wasi-curious")?)?;
+    poll::until("the policy to be known", || site.engine.digest("balancer", "curious").map(Some))?;
+    site.service(|service| service.annotation("balancer", "curious"))?;
+    poll::until("decisions by it", || {
+        let stage = newest_balancer(&site)?;
+        if stage["policy"] == "curious" && stage["fallback"].is_null() { Ok(Some(())) } else { bail!("{stage}") }
+    })?;
+    load::in_a_row(site.address()?, 50).none_lost(50)
+}
+
+/// A balancer that learns is told what became of its picks: after the first refusals it avoids the dead endpoint.
+#[test]
+fn outcomes_reach_a_balancer_that_learns() -> Result<()> {
+    let range = pointsman_tests::Range::claim("outcomes_reach")?;
+    // The learner picks the first by key: the dead one.
+    let dead = range.dead_address(0)?;
+    let backend = pointsman_tests::Backend::named(range.backend_ip(1), "alive")?;
+    let site = Site::of(range, vec![backend], &[dead], |service| service, |launch| launch)?;
+    std::fs::write(site.engine.policy_dir().join("learner.wasm"), component("learner")?)?;
+    poll::until("the policy to be known", || site.engine.digest("balancer", "learner").map(Some))?;
+    site.service(|service| service.annotation("balancer", "learner"))?;
+    let learned = |decision: &Value| decision["stages"][2]["policy"] == "learner" && decision["attempts"].is_null();
+    poll::until("picks that avoid the dead endpoint", || {
+        load::in_a_row(site.address()?, 5).none_lost(5)?;
+        Ok(site.engine.decisions()?.iter().rev().take(5).all(learned).then_some(()))
+    })?;
+    let tried =
+        site.engine.decisions()?.iter().filter(|decision| decision["stages"][2]["policy"] == "learner" && !learned(decision)).count();
+    ensure!(tried > 0, "the dead endpoint was never picked, so nothing was learned");
+    Ok(())
+}
