@@ -2,8 +2,12 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
+use pointsman_tests::engine::Launch;
+use pointsman_tests::process::run;
 use pointsman_tests::range::client;
 use pointsman_tests::{Backend, Range, accounts, load, poll};
 use socket2::{Domain, Socket, Type};
@@ -71,7 +75,7 @@ fn a_silent_endpoint_is_given_up_after_the_connect_timeout() -> Result<()> {
     let range = Range::claim("a_silent_endpoint")?;
     let silent = Silent::listen((range.backend_ip(5), 0).into())?;
     let backend = Backend::named(range.backend_ip(0), "alive")?;
-    let timeout = |launch: pointsman_tests::engine::Launch<'static>| launch.arguments(["--connect-timeout", "500ms"]);
+    let timeout = |launch: Launch<'static>| launch.arguments(["--connect-timeout", "500ms"]);
     let site = Site::of(range, vec![backend], &[silent.address], |service| service, timeout)?;
     load::in_a_row(site.address()?, 4).none_lost(4)?;
     let decisions = site.engine.decisions_at_least(4)?;
@@ -98,7 +102,7 @@ impl Silent {
         let Some(address) = listener.local_addr()?.as_socket() else { bail!("no address") };
         // Fills the queue; the first connect that stays unanswered shows that it is full.
         let mut queued = Vec::new();
-        while let Ok(stream) = TcpStream::connect_timeout(&address, std::time::Duration::from_millis(300)) {
+        while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
             queued.push(stream);
             ensure!(queued.len() < 64, "the queue of {address} does not fill");
         }
@@ -141,32 +145,48 @@ fn a_client_stays_with_its_endpoint_until_that_fails() -> Result<()> {
     Ok(())
 }
 
-/// Out of file descriptors: the engine pauses, keeps what it has, spins not, and serves again when some are free.
+/// Few file descriptors: as many connections as fit them are served, the others wait in the queue and are served later; none is lost.
+#[test]
+fn few_descriptors_make_connections_wait() -> Result<()> {
+    let range = Range::claim("few_descriptors")?;
+    let backend = Backend::echo(range.backend_ip(0))?;
+    let few = |launch: Launch<'static>| launch.under(["prlimit", "--nofile=128:128"]).arguments(["--max-connections", "1000"]);
+    let mut site = Site::of(range, vec![backend], &[], |service| service, few)?;
+    let mut held = hold(site.address()?, 100)?;
+    let served = served_within(&mut held, Duration::from_secs(2))?;
+    ensure!((5..64).contains(&served), "{served} of 100 were served at a time with 128 descriptors");
+    site.engine.still_runs()?;
+    let mut total = 0;
+    poll::until("all of them to be served, as others end", || {
+        served_within(&mut held, Duration::ZERO)?;
+        let before = held.len();
+        held.retain(|(_, served)| !served);
+        total += before - held.len();
+        Ok(held.is_empty().then_some(()))
+    })?;
+    ensure!(total == 100, "{total} of 100");
+    accounts::balance(&site.engine, 100)
+}
+
+/// The limit shrinks while the engine runs: it is out of descriptors before it expects to be. It keeps what it has, spins not, and
+/// serves again when some are free.
 #[test]
 fn running_out_of_descriptors_is_survived() -> Result<()> {
     let range = Range::claim("out_of_descriptors")?;
     let backend = Backend::echo(range.backend_ip(0))?;
-    let few = |launch: pointsman_tests::engine::Launch<'static>| {
-        launch.under(["prlimit", "--nofile=96:96"]).arguments(["--max-connections", "1000"])
-    };
-    let mut site = Site::of(range, vec![backend], &[], |service| service, few)?;
+    let mut site = Site::of(range, vec![backend], &[], |service| service, |launch| launch)?;
     let address = site.address()?;
-    let mut held = Vec::new();
-    for _ in 0..120 {
-        let mut stream = load::connect(address, None)?;
-        stream.write_all(b"x")?;
-        held.push(stream);
-    }
-    let echoes = |stream: &mut TcpStream| {
-        stream.set_read_timeout(Some(std::time::Duration::from_millis(500)))?;
-        Ok::<_, anyhow::Error>(stream.read(&mut [0; 1]).ok() == Some(1))
-    };
-    let served = held.iter_mut().map(echoes).collect::<Result<Vec<_>>>()?.into_iter().filter(|served| *served).count();
-    ensure!((10..100).contains(&served), "{served} of 120 were served with 96 descriptors: the limit was not met");
-    let ticks = cpu_ticks(site.engine.id())?;
-    let started = std::time::Instant::now();
+    let id = site.engine.id();
+    let in_use = std::fs::read_dir(format!("/proc/{id}/fd"))?.count();
+    let limit = in_use + 31;
+    run(Command::new("prlimit").args(["--pid", &id.to_string(), &format!("--nofile={limit}:{limit}")]))?;
+    let mut held = hold(address, 60)?;
+    let served = served_within(&mut held, Duration::from_secs(2))?;
+    ensure!((5..=30).contains(&served), "{served} of 60 were served with 31 descriptors left");
+    let ticks = cpu_ticks(id)?;
+    let started = Instant::now();
     poll::until("two seconds of being out of descriptors", || Ok((started.elapsed().as_secs() >= 2).then_some(())))?;
-    let spent = cpu_ticks(site.engine.id())? - ticks;
+    let spent = cpu_ticks(id)? - ticks;
     ensure!(spent < 100, "the engine spun: {spent} ticks of 10 ms in two seconds");
     site.engine.still_runs()?;
 
@@ -174,12 +194,34 @@ fn running_out_of_descriptors_is_survived() -> Result<()> {
     poll::until("a connection served after descriptors became free", || {
         let mut stream = load::connect(address, None)?;
         stream.write_all(b"again")?;
-        stream.set_read_timeout(Some(std::time::Duration::from_secs(2)))?;
+        stream.set_read_timeout(Some(Duration::from_secs(2)))?;
         stream.read_exact(&mut [0; 5])?;
         Ok(Some(()))
     })?;
     ensure!(site.engine.get("/readyz")?.status == 200, "not ready afterwards");
     site.engine.frontend(WEB, "cluster-ip").map(drop)
+}
+
+/// Connections that have sent one byte, and whether it has come back.
+fn hold(address: SocketAddr, count: usize) -> Result<Vec<(TcpStream, bool)>> {
+    let one = |_| {
+        let mut stream = load::connect(address, None)?;
+        stream.write_all(b"x")?;
+        stream.set_nonblocking(true)?;
+        Ok((stream, false))
+    };
+    (0..count).map(one).collect()
+}
+
+/// Looks again and again for that long, at least once; returns how many have been served by then.
+fn served_within(held: &mut [(TcpStream, bool)], time: Duration) -> Result<usize> {
+    let started = Instant::now();
+    poll::until("echoes", || {
+        for (stream, served) in held.iter_mut().filter(|(_, served)| !served) {
+            *served = matches!(stream.read(&mut [0; 1]), Ok(1));
+        }
+        Ok((started.elapsed() >= time).then(|| held.iter().filter(|(_, served)| *served).count()))
+    })
 }
 
 fn cpu_ticks(id: u32) -> Result<u64> {
@@ -194,11 +236,11 @@ fn cpu_ticks(id: u32) -> Result<u64> {
 fn the_connection_limit_holds() -> Result<()> {
     let range = Range::claim("the_connection_limit")?;
     let backend = Backend::echo(range.backend_ip(0))?;
-    let limited = |launch: pointsman_tests::engine::Launch<'static>| launch.arguments(["--max-connections", "8"]);
+    let limited = |launch: Launch<'static>| launch.arguments(["--max-connections", "8"]);
     let site = Site::of(range, vec![backend], &[], |service| service, limited)?;
     let address = site.address()?;
     let exchange = |stream: &mut TcpStream, patience: u64| {
-        stream.set_read_timeout(Some(std::time::Duration::from_millis(patience)))?;
+        stream.set_read_timeout(Some(Duration::from_millis(patience)))?;
         stream.write_all(b"x")?;
         stream.read_exact(&mut [0; 1])
     };
@@ -223,7 +265,6 @@ fn the_connection_limit_holds() -> Result<()> {
 /// Another program has the address already: that frontend is reported with the reason, the others are served.
 #[test]
 fn a_taken_port_is_reported_and_the_rest_served() -> Result<()> {
-    use pointsman_tests::engine::Launch;
     use pointsman_tests::manifest::{Service, endpoints};
     let range = Range::claim("a_taken_port")?;
     let backend = Backend::named(range.backend_ip(0), "web")?;
