@@ -179,7 +179,7 @@ fn reason(status: ExitStatus, text: &str, limits: &Limits) -> String {
     use std::os::unix::process::ExitStatusExt;
     let text = text.trim().trim_start_matches("Error: ");
     match status.signal() {
-        Some(signal) if signal == nix::libc::SIGXCPU || signal == nix::libc::SIGKILL => {
+        Some(signal) if signal == libc::SIGXCPU || signal == libc::SIGKILL => {
             format!("it took more than {} s of processor time", limits.compile_time.as_secs())
         }
         Some(_) => format!("it took more than {} MiB of memory", limits.compile_memory_bytes >> 20),

@@ -1,11 +1,12 @@
 //! What stands around a guest: its store's data, the limiter of its memory, and the two interfaces that it may import.
 
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wasmtime::component::{Linker, WasmStr};
-use wasmtime::{ResourceLimiter, StoreContextMut};
+use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
+use super::clock::processor_time;
 use super::limits::Limits;
 use super::wasi::Wasi;
 use super::wire::LogLevel;
@@ -17,14 +18,27 @@ pub(super) struct HostData {
     pub(super) table: Arc<Table>,
     pub(super) limiter: Limiter,
     pub(super) log: Arc<GuestLog>,
+    /// Half of the current call's deadline: epochs, and processor time.
+    pub(super) half_deadline: (u64, Duration),
+    /// The processor time at which the first half had passed. Cleared before each call.
+    pub(super) overdue: Option<Duration>,
     /// Made at its first use, by a policy that was granted WASI.
     pub(super) wasi: Option<Box<Wasi>>,
 }
 
 impl HostData {
     pub(super) fn new(limits: &Limits, log: Arc<GuestLog>) -> Self {
-        Self { table: Arc::default(), limiter: Limiter::new(limits), log, wasi: None }
+        Self { table: Arc::default(), limiter: Limiter::new(limits), log, half_deadline: (0, Duration::ZERO), overdue: None, wasi: None }
     }
+}
+
+/// What happens when half of a call's deadline has passed, and again for each half after that. A guest that has been running since the
+/// first is stopped; one whose thread was waiting for a core gets the time that it missed.
+pub(super) fn deadline(data: &mut HostData) -> UpdateDeadline {
+    let (ticks, half) = data.half_deadline;
+    let now = processor_time();
+    let since = *data.overdue.get_or_insert(now);
+    if now.saturating_sub(since) >= half / 2 { UpdateDeadline::Interrupt } else { UpdateDeadline::Continue(ticks) }
 }
 
 /// Defines the imports of the contract.

@@ -9,7 +9,7 @@ use super::contract::{
     Connection, Description, Endpoint, Fault, Grouping, Label, Node, Outcome, Partition, Place, ServiceId, ServicePort, Setting, Slot,
     StageKind, Verdict,
 };
-use super::host::{GuestLog, HostData};
+use super::host::{GuestLog, HostData, deadline};
 use super::limits::{Budget, Limits};
 use super::wasi;
 use super::wire;
@@ -21,7 +21,7 @@ pub(super) struct Instance {
     describe: TypedFunc<(), (wire::Description,)>,
     configure: TypedFunc<Configure<'static>, (Result<(), String>,)>,
     stage: Stage,
-    report: Option<TypedFunc<Report<'static>, ()>>,
+    report: Option<ReportFunction>,
     decision: Budget,
     adoption: Budget,
     planning: Budget,
@@ -30,6 +30,7 @@ pub(super) struct Instance {
 
 type Configure<'a> = (wire::Place, wire::Node<'a>, Vec<wire::Pair<'a>>);
 type Report<'a> = (u64, &'a [wire::Outcome]);
+type ReportFunction = TypedFunc<Report<'static>, ()>;
 type Forget = TypedFunc<(u32,), ()>;
 type Adopt = TypedFunc<(u32, &'static [u8]), ()>;
 
@@ -80,6 +81,7 @@ impl Instance {
         let limits = mould.limits;
         let mut store = Store::new(mould.engine, HostData::new(limits, Arc::clone(mould.log)));
         store.limiter(|data| &mut data.limiter);
+        store.epoch_deadline_callback(|mut store| Ok(deadline(store.data_mut())));
         store.set_hostcall_fuel(match place {
             Place::Planner => limits.planner_hostcall_bytes,
             Place::Worker(_) => limits.hot_hostcall_bytes,
@@ -257,7 +259,10 @@ impl Guest {
             return Err(Fault::NotAsked("being rebuilt"));
         }
         self.store.set_epoch_deadline(budget.ticks);
-        self.store.data_mut().limiter.denied = None;
+        let data = self.store.data_mut();
+        data.limiter.denied = None;
+        data.overdue = None;
+        data.half_deadline = (budget.ticks, budget.half);
         self.store.set_fuel(budget.fuel).map_err(|error| Fault::HostLimit(error.to_string()))
     }
 
@@ -314,7 +319,7 @@ struct Exports<'a> {
 type Lifecycle = (TypedFunc<(), (wire::Description,)>, TypedFunc<Configure<'static>, (Result<(), String>,)>);
 
 impl Exports<'_> {
-    fn resolve(mut self, mould: &Mould<'_>) -> wasmtime::Result<(Lifecycle, Stage, Option<TypedFunc<Report<'static>, ()>>)> {
+    fn resolve(mut self, mould: &Mould<'_>) -> wasmtime::Result<(Lifecycle, Stage, Option<ReportFunction>)> {
         let lifecycle = (self.function("lifecycle", "describe")?, self.function("lifecycle", "configure")?);
         let stage = self.stage(mould.stage)?;
         let report = mould.learns.then(|| self.function("feedback", "report")).transpose()?;

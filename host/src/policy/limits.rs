@@ -8,9 +8,10 @@ use std::time::Duration;
 pub struct Limits {
     /// Period of the epoch: the grain of the two deadlines.
     pub tick: Duration,
-    /// One call on a worker, safety net. Shorter ones trip on innocent policies when the cores are busy (measured).
+    /// One call on a worker, safety net. A thread that had to wait for a busy core is given more: it is processor time that counts
+    /// (50 ms of wall clock tripped on innocent policies, at six runnable threads a core).
     pub worker_deadline: Duration,
-    /// One call in the planner, safety net.
+    /// One call in the planner, safety net, in the same way.
     pub planner_deadline: Duration,
     /// Fuel of one decision; the built-in policies use tens to a few thousand.
     pub hot_fuel: u64,
@@ -98,25 +99,30 @@ impl Default for Limits {
 pub(super) struct Budget {
     /// Units of fuel.
     pub(super) fuel: u64,
-    /// Epochs; one more than the deadline needs, since the first may end at once.
+    /// Epochs in half of the deadline.
     pub(super) ticks: u64,
+    /// Half of the deadline.
+    pub(super) half: Duration,
 }
 
 impl Limits {
     pub(super) fn decision(&self) -> Budget {
-        Budget { fuel: self.hot_fuel, ticks: self.ticks(self.worker_deadline) }
+        self.budget(self.hot_fuel, self.worker_deadline)
     }
 
     pub(super) fn adoption(&self) -> Budget {
-        Budget { fuel: self.adopt_fuel, ticks: self.ticks(self.worker_deadline) }
+        self.budget(self.adopt_fuel, self.worker_deadline)
     }
 
     pub(super) fn planning(&self) -> Budget {
-        Budget { fuel: self.planner_fuel, ticks: self.ticks(self.planner_deadline) }
+        self.budget(self.planner_fuel, self.planner_deadline)
     }
 
-    fn ticks(&self, deadline: Duration) -> u64 {
+    fn budget(&self, fuel: u64, deadline: Duration) -> Budget {
+        let half = deadline / 2;
         let tick = self.tick.as_millis().max(1);
-        u64::try_from(deadline.as_millis().div_ceil(tick)).unwrap_or(u64::MAX - 1) + 1
+        // The first epoch may end at once.
+        let ticks = u64::try_from(half.as_millis().div_ceil(tick)).unwrap_or(u64::MAX - 1) + 1;
+        Budget { fuel, ticks, half }
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod breaker;
 pub mod catalogue;
+mod clock;
 pub mod compile;
 pub mod contract;
 pub mod counters;

@@ -19,7 +19,7 @@ pub enum Refusal {
         known: String,
     },
     /// Not a name that an annotation can carry.
-    #[error("\"{0}\" cannot be a policy's name: use lower-case letters, digits and '-', at most 63 of them")]
+    #[error("\"{0}\" cannot be a policy's name: use letters, digits, '-', '_' and '.', at most 63 of them")]
     BadName(String),
     /// There is no version to go back to.
     #[error("policy \"{0}\" has no version before the one in force")]

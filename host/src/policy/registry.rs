@@ -333,10 +333,10 @@ fn stage_kind(stage: Stage) -> StageKind {
     }
 }
 
-/// A DNS label: what an annotation names and a file is called.
+/// What an annotation can name and a file can be called; cargo writes `my_policy.wasm`, so `_` is among it.
 fn check_name(name: &str) -> Result<(), Refusal> {
-    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    let ok = (1..=63).contains(&name.len()) && name.chars().all(fits) && !name.starts_with('-') && !name.ends_with('-');
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    let ok = (1..=63).contains(&name.len()) && name.chars().all(fits) && !name.starts_with(['-', '.']);
     if ok { Ok(()) } else { Err(Refusal::BadName(name.chars().filter(|c| !c.is_control()).take(100).collect())) }
 }
 

@@ -2,12 +2,10 @@
 //! a policy that fails is dropped, rebuilt off the hot path, and in the end no longer asked.
 
 use std::sync::Arc;
-use std::time::Duration;
-
-use nix::time::{ClockId, clock_gettime};
 
 use self::installed::Installed;
 use super::breaker::Admission;
+use super::clock::processor_time;
 use super::contract::{Connection, Decider, Fault, Outcome, ServiceId, Slot, Verdict};
 use super::counters::PolicyCounters;
 use super::instance::Instance;
@@ -202,9 +200,4 @@ fn next_timed(random: &mut u64) -> u32 {
     *random ^= *random >> 7;
     *random ^= *random << 17;
     1 + (*random >> 32) as u32 % (2 * TIMED_ONE_IN - 1)
-}
-
-/// Processor time of this thread: what a policy takes while the thread is not running is not its doing.
-fn processor_time() -> Duration {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map_or(Duration::ZERO, Duration::from)
 }

@@ -139,7 +139,10 @@ fn where_fuel_is_plenty_the_epoch_ends_it() {
     let limits = Limits { hot_fuel: u64::MAX / 2, ..Limits::default() };
     let sandbox = Sandbox::new(limits, Compiler::InProcess).unwrap();
     let mut bench = Bench::new(load_with(&sandbox, "always-loop", 0, false).unwrap());
+    let began = super::super::clock::processor_time();
     assert_eq!(bench.pick(1), Err(Fault::Deadline));
+    let ran = super::super::clock::processor_time() - began;
+    assert!(ran.as_millis() >= 10, "it was given its time: {ran:?}");
 }
 
 /// Filling memory and formatting lines costs fuel by the byte, so a decision's usual fuel would end both before their own limit does.

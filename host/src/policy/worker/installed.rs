@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::policy::breaker::{Admission, Breaker, BreakerState};
-use crate::policy::contract::{Connection, Fault, Outcome, Place, ServiceId, StageKind};
+use crate::policy::contract::{Connection, Fault, Outcome, Place, StageKind};
 use crate::policy::counters::PolicyCounters;
 use crate::policy::instance::Instance;
 use crate::policy::loaded::LoadedPolicy;
-use crate::table::{Port, Table, VersionId};
+use crate::table::{Port, ServiceId, Stage, Table, VersionId};
 
 pub(super) struct Installed {
     policy: Arc<LoadedPolicy>,
@@ -123,9 +123,9 @@ impl Installed {
         let Some(instance) = &mut self.instance else { return };
         instance.set_table(table);
         for service in changed {
-            if let Some(port) = table.port(*service) {
-                self.adopt_port(port);
-            } else {
+            // A port that is gone, or that names another policy now, is not to be remembered.
+            let named = table.port(*service).is_some_and(|port| self.adopt_port(port));
+            if !named {
                 self.forget(*service);
             }
         }
@@ -196,31 +196,24 @@ impl Installed {
         }
     }
 
-    fn adopt_port(&mut self, port: &Port) {
+    /// Hands the port's plan over, if the port names this version; else returns false.
+    fn adopt_port(&mut self, port: &Port) -> bool {
         let version = self.version();
-        let Some(instance) = &mut self.instance else { return };
+        let Some(instance) = &mut self.instance else { return true };
         let adopted = match self.policy.stage() {
-            StageKind::Selector => {
-                let planned = port.selector.planned().find(|planned| planned.version.id == version);
-                planned.map_or(Ok(()), |planned| instance.adopt(port.id, &planned.plan))
-            }
-            StageKind::TrafficPolicy => {
-                let planned = port.traffic_policy.planned().find(|planned| planned.version.id == version);
-                planned.map_or(Ok(()), |planned| instance.adopt(port.id, &planned.plan))
-            }
-            StageKind::Balancer => {
-                let planned = port.balancer.planned().find(|planned| planned.version.id == version);
-                planned.map_or(Ok(()), |planned| {
-                    let mut plans = planned.plan.iter().enumerate();
-                    plans.try_for_each(|(set, plan)| instance.adopt_set(port.id, set as u32, plan))
-                })
-            }
+            StageKind::Selector => plan_of(&port.selector, version).map(|plan| instance.adopt(port.id, plan)),
+            StageKind::TrafficPolicy => plan_of(&port.traffic_policy, version).map(|plan| instance.adopt(port.id, plan)),
+            StageKind::Balancer => plan_of(&port.balancer, version).map(|plans| {
+                let mut plans = plans.iter().enumerate();
+                plans.try_for_each(|(set, plan)| instance.adopt_set(port.id, set as u32, plan))
+            }),
         };
-        if let Err(fault) = adopted {
+        if let Some(Err(fault)) = &adopted {
             tracing::warn!(policy = %self.policy.version().name, service = %port, "its worker failed on its plan: {fault}");
             self.unadopted.insert(port.id);
-            self.failed(&fault, self.now_ms);
+            self.failed(fault, self.now_ms);
         }
+        adopted.is_some()
     }
 
     /// Counts a fault; an instance that it left unusable is dropped.
@@ -243,6 +236,10 @@ impl Installed {
             self.counters.memory_peak_bytes = self.counters.memory_peak_bytes.max(instance.memory_peak());
         }
     }
+}
+
+fn plan_of<P>(stage: &Stage<P>, version: VersionId) -> Option<&P> {
+    stage.planned().find(|planned| planned.version.id == version).map(|planned| &planned.plan)
 }
 
 /// How long to wait before the next instance: 100 ms × 2^k with jitter, at most 30 s; from the start again after a quiet minute.
