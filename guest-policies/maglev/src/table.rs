@@ -15,22 +15,17 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table of `size` entries, a prime, for endpoints whose weight is not 0.
-    pub(crate) fn of(mut members: Vec<&Endpoint>, size: u32) -> Self {
-        // By key, so that the table does not depend on who listed the endpoints.
-        members.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+    /// A table of `size` entries, a prime, for endpoints in order, whose weight is not 0; there are fewer than `FREE` of them.
+    pub(crate) fn of(members: &[&Endpoint], size: u32) -> Self {
         let weights: Vec<u32> = members.iter().map(|endpoint| endpoint.weight).collect();
         let mut walks: Vec<Walk> = members.iter().map(|endpoint| Walk::of(endpoint, size)).collect();
-        let mut entries = vec![None; if members.is_empty() { 0 } else { size as usize }];
+        let mut entries = vec![FREE; if members.is_empty() { 0 } else { size as usize }];
         let mut turns = Turns::of(&weights);
         for _ in 0..entries.len() {
             let Some(index) = turns.next() else { break };
-            let free = walks[index].find(|entry| entries[*entry as usize].is_none());
-            if let Some(entry) = free {
-                entries[entry as usize] = Some(index as u16);
-            }
+            walks[index].take(&mut entries, index as u16);
         }
-        Self { slots: members.iter().map(|endpoint| endpoint.slot).collect(), entries: entries.into_iter().flatten().collect() }
+        Self { slots: members.iter().map(|endpoint| endpoint.slot).collect(), entries: entries.into_iter().collect() }
     }
 
     pub(crate) fn at(&self, hash: u64) -> Option<Slot> {
@@ -59,24 +54,40 @@ impl Walk {
     }
 }
 
-impl Iterator for Walk {
-    type Item = u32;
-
-    /// Without end; the caller looks for a free entry, and there is one.
-    fn next(&mut self) -> Option<u32> {
-        let entry = self.next;
-        let next = entry + self.skip;
-        self.next = if next >= self.size { next - self.size } else { next };
-        Some(entry)
+impl Walk {
+    /// Takes the first of the preferred entries that is free; there must be one. Most of the planner's work is here: the last entry
+    /// of a table is found after as many steps as the table has entries.
+    fn take(&mut self, entries: &mut [u16], index: u16) {
+        loop {
+            let here = self.next as usize;
+            let next = self.next + self.skip;
+            self.next = if next >= self.size { next - self.size } else { next };
+            if entries[here] == FREE {
+                entries[here] = index;
+                return;
+            }
+        }
     }
 }
+
+/// An entry that nobody took yet.
+const FREE: u16 = u16::MAX;
 
 /// Whose turn it is to take an entry. In Envoy's words: in every iteration, in order, an endpoint is passed over while `iteration ·
 /// weight < target`; else it takes an entry, and its target grows by the largest weight. A heap of who is due when gives the same
 /// turns without visiting those that are passed over: with one heavy endpoint among thousands that would be nearly all.
 pub(crate) enum Turns {
-    Even { len: usize, next: usize },
-    Heap { due: BinaryHeap<Reverse<(u64, usize)>>, taken: Vec<u64>, weights: Vec<u64>, largest: u64 },
+    Even {
+        len: usize,
+        next: usize,
+    },
+    /// By iteration, then by index, which is in the lower 16 bits.
+    Heap {
+        due: BinaryHeap<Reverse<u64>>,
+        taken: Vec<u64>,
+        weights: Vec<u64>,
+        largest: u64,
+    },
 }
 
 impl Turns {
@@ -86,7 +97,7 @@ impl Turns {
         }
         let weights: Vec<u64> = weights.iter().map(|weight| u64::from(*weight)).collect();
         let largest = weights.iter().copied().max().unwrap_or(1);
-        let due = (0..weights.len()).map(|index| Reverse((1, index))).collect();
+        let due = (0..weights.len() as u64).map(|index| Reverse((1 << 16) | index)).collect();
         Self::Heap { due, taken: vec![0; weights.len()], weights, largest }
     }
 
@@ -99,11 +110,12 @@ impl Turns {
             }
             Self::Heap { due, taken, weights, largest } => {
                 let mut top = due.peek_mut()?;
-                let Reverse((iteration, index)) = *top;
+                let (iteration, index) = (top.0 >> 16, (top.0 & 0xffff) as usize);
                 taken[index] += 1;
-                // The next iteration that is not passed over, and at least one on.
-                let next = (taken[index] * *largest).div_ceil(weights[index]).max(iteration + 1);
-                *top = Reverse((next, index));
+                // The next iteration that is not passed over, and at least one on. The heaviest takes one in each, so a table is full
+                // after as many iterations as it has entries; what is due later may as well be due a little earlier.
+                let next = (taken[index] * *largest).div_ceil(weights[index]).max(iteration + 1).min(1 << 40);
+                *top = Reverse((next << 16) | index as u64);
                 Some(index)
             }
         }

@@ -9,7 +9,7 @@ fn envoys(weights: &[u32]) -> Vec<Endpoint> {
 }
 
 fn table(members: &[Endpoint], size: u32) -> Vec<Slot> {
-    Table::of(members.iter().collect(), size).entries()
+    Table::of(&eligible(members), size).entries()
 }
 
 fn counts(table: &[Slot], slots: usize) -> Vec<u32> {

@@ -1,5 +1,6 @@
 //! At random, by weight: every worker alike, nothing to remember, two loads and a comparison a pick.
 
+use pointsman_sdk::order::eligible;
 use pointsman_sdk::prelude::*;
 use pointsman_sdk::weighted::Weighted;
 use serde::{Deserialize, Serialize};
@@ -23,8 +24,7 @@ impl Balancer for Random {
     }
 
     fn plan(&mut self, _port: &ServicePort, members: &[Endpoint]) -> Result<Plan, String> {
-        let mut members: Vec<&Endpoint> = members.iter().filter(|endpoint| endpoint.weight > 0).collect();
-        members.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        let members = eligible(members);
         let weights: Vec<u32> = members.iter().map(|endpoint| endpoint.weight).collect();
         Ok(Plan { slots: members.iter().map(|endpoint| endpoint.slot).collect(), weighted: Weighted::new(&weights) })
     }

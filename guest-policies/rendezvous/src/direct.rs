@@ -1,6 +1,5 @@
 //! Scores at every pick.
 
-use pointsman_sdk::hash::mix;
 use pointsman_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -31,14 +30,12 @@ impl Direct {
     /// The endpoint for which −ln(u) / weight is least, where u is the hash of client and endpoint as a fraction. Among endpoints
     /// of one weight that is the largest hash.
     pub(crate) fn best(&self, client: u64) -> Option<Slot> {
-        let mut hashes = self.hashes.iter().zip(0..);
         let mut start = 0;
         let mut best = (f64::INFINITY, 0);
         for &(weight, end) in &self.weights {
-            let class = hashes.by_ref().take((end - start) as usize);
             let mut top = (0, start);
-            for (hash, index) in class {
-                let score = mix(client ^ hash);
+            for (index, hash) in (start..).zip(self.hashes.range(start as usize, end as usize)) {
+                let score = score(client, hash);
                 if score >= top.0 {
                     top = (score, index);
                 }
@@ -52,4 +49,12 @@ impl Direct {
         }
         self.slots.at(best.1 as usize)
     }
+}
+
+/// Both are hashes already, so two rounds of multiplication suffice to make every bit count in the upper ones (the constants are
+/// MurmurHash3's finaliser's). This is the loop of every pick.
+#[inline]
+fn score(client: u64, endpoint: u64) -> u64 {
+    let x = (client ^ endpoint).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    (x ^ (x >> 32)).wrapping_mul(0xc4ce_b9fe_1a85_ec53)
 }

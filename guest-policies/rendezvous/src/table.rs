@@ -4,8 +4,6 @@ use pointsman_sdk::hash::mix;
 use pointsman_sdk::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::log2::neg_log2;
-
 /// For each entry, an index into `slots`.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Table {
@@ -15,25 +13,26 @@ pub(crate) struct Table {
 
 impl Table {
     /// Each endpoint sends off arrivals, at the rate of its weight, to entries that its hash draws; an entry belongs to whoever arrives
-    /// first. The first arrival of an endpoint at an entry is an exponential variable with the weight for a rate, which is the score of
-    /// weighted rendezvous; but all scores together take as many steps as arrivals until every entry had one, not entries times
-    /// endpoints. An endpoint's arrivals depend on no other endpoint, so nobody moves but to it or from it.
+    /// first. The first arrival of an endpoint at an entry is then geometric with its weight for a rate, the discrete form of the
+    /// exponential variable that weighted rendezvous scores by; but all together take as many steps as arrivals until every entry
+    /// had one (12 an entry), not entries times endpoints. An endpoint's arrivals depend on no other endpoint, so nobody moves but to
+    /// it or from it.
     pub(crate) fn of(members: &[&Endpoint]) -> Self {
         let total: f64 = members.iter().map(|endpoint| f64::from(endpoint.weight)).sum();
         let mut senders: Vec<Sender> = members.iter().map(|endpoint| Sender::of(endpoint)).collect();
         let mut first = vec![(f64::INFINITY, 0u16); ENTRIES];
         let mut until = 0.0;
-        let mut step = ARRIVALS * ENTRIES as f64 * UNIT / total;
+        let mut step = ARRIVALS * ENTRIES as f64 / total;
         while !senders.is_empty() && first.iter().any(|(time, _)| time.is_infinite()) {
             until += step;
             step = until / 8.0;
             for (sender, index) in senders.iter_mut().zip(0..) {
                 while sender.time < until {
-                    let at = &mut first[(sender.random & (ENTRIES as u64 - 1)) as usize];
+                    let at = &mut first[sender.entry()];
                     if sender.time < at.0 {
                         *at = (sender.time, index);
                     }
-                    sender.advance();
+                    sender.time += sender.pause;
                 }
             }
         }
@@ -46,25 +45,26 @@ impl Table {
     }
 }
 
-/// An endpoint's arrivals: SplitMix64 from its hash on, the upper bits for the time between two, the lower 16 for the entry.
+/// An endpoint's arrivals: one in each 1 / weight of time, from a moment on that its hash draws, so that endpoints of one weight
+/// are not in step.
 struct Sender {
-    weight: f64,
-    state: u64,
-    random: u64,
+    pause: f64,
     time: f64,
+    state: u64,
 }
 
 impl Sender {
     fn of(endpoint: &Endpoint) -> Self {
-        let mut sender = Self { weight: f64::from(endpoint.weight), state: endpoint.hash, random: 0, time: 0.0 };
-        sender.advance();
-        sender
+        let pause = 1.0 / f64::from(endpoint.weight);
+        // 53 bits of the hash, as a fraction.
+        let start = (mix(endpoint.hash) >> 11) as f64 / (1u64 << 53) as f64;
+        Self { pause, time: start * pause, state: endpoint.hash }
     }
 
-    fn advance(&mut self) {
+    /// The entry that the next arrival goes to: SplitMix64.
+    fn entry(&mut self) -> usize {
         self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        self.random = mix(self.state);
-        self.time += neg_log2(self.random | (ENTRIES as u64 - 1)) / self.weight;
+        mix(self.state) as usize & (ENTRIES - 1)
     }
 }
 
@@ -73,6 +73,3 @@ const ENTRIES: usize = 1 << 16;
 
 /// Arrivals an entry before the planner looks whether one had none: ln 65,536 = 11.1, and a little.
 const ARRIVALS: f64 = 11.5;
-
-/// The mean of `neg_log2`: 1 / ln 2, in 2⁻³².
-const UNIT: f64 = std::f64::consts::LOG2_E * 4_294_967_296.0;

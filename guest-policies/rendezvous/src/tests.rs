@@ -111,5 +111,5 @@ fn nobody_to_pick_and_too_many() {
     assert_eq!(balancer(&[]).pick(&connection(0, 0), 0, &Idle), None);
     assert_eq!(balancer(&endpoints(&[0, 0])).pick(&connection(0, 0), 0, &Idle), None);
     let error = Rendezvous.plan(&port(0), &endpoints(&vec![1; ENDPOINTS + 1])).unwrap_err();
-    assert!(error.contains("65537"), "{error}");
+    assert!(error.contains("65536"), "{error}");
 }

@@ -45,6 +45,7 @@ pub mod hash;
 pub mod load;
 pub mod log;
 pub mod native;
+pub mod order;
 pub mod packed;
 pub mod readiness;
 pub mod types;

@@ -39,6 +39,12 @@ impl<T: Number> Packed<T> {
         T::read(self.bytes.get(index * T::WIDTH..)?)
     }
 
+    /// Those from `start` on and before `end`, in order; fewer if there are not so many.
+    pub fn range(&self, start: usize, end: usize) -> impl Iterator<Item = T> + '_ {
+        let bytes = self.bytes.get(start * T::WIDTH..end * T::WIDTH).unwrap_or_default();
+        bytes.chunks_exact(T::WIDTH).filter_map(T::read)
+    }
+
     /// All of them, in order.
     pub fn iter(&self) -> impl Iterator<Item = T> + '_ {
         self.bytes.chunks_exact(T::WIDTH).filter_map(T::read)

@@ -6,6 +6,7 @@
 //! the weights. (Envoy leaves two choices when weights differ, and draws by weight / (active + 1) among all.)
 
 use pointsman_sdk::hash::mix;
+use pointsman_sdk::order::eligible;
 use pointsman_sdk::prelude::*;
 use pointsman_sdk::weighted::Weighted;
 use serde::{Deserialize, Serialize};
@@ -30,8 +31,7 @@ impl Balancer for TwoChoices {
     }
 
     fn plan(&mut self, _port: &ServicePort, members: &[Endpoint]) -> Result<Plan, String> {
-        let mut members: Vec<&Endpoint> = members.iter().filter(|endpoint| endpoint.weight > 0).collect();
-        members.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        let members = eligible(members);
         let weights: Vec<u32> = members.iter().map(|endpoint| endpoint.weight).collect();
         let slots = members.iter().map(|endpoint| endpoint.slot).collect();
         Ok(Plan { slots, weighted: Weighted::new(&weights), weights: weights.into_iter().collect() })

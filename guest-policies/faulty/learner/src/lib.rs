@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use pointsman_sdk::order::eligible;
 use pointsman_sdk::prelude::*;
 
 /// The policy `learner`.
@@ -20,8 +21,7 @@ impl Balancer for Learner {
     }
 
     fn plan(&mut self, _port: &ServicePort, members: &[Endpoint]) -> Result<Self::Plan, String> {
-        let mut members: Vec<&Endpoint> = members.iter().filter(|endpoint| endpoint.weight > 0).collect();
-        members.sort_unstable_by(|a, b| a.key.cmp(&b.key));
+        let members = eligible(members);
         Ok(members.iter().map(|endpoint| (endpoint.hash, endpoint.slot)).collect())
     }
 
