@@ -1,9 +1,9 @@
 //! Each client to the endpoint that scores highest for it (highest random weight; Thaler & Ravishankar 1998). When an endpoint
 //! leaves, its clients move, and no others; when one comes, clients move to it, and to no other. Shares follow the weights.
 //!
-//! A pick looks at every endpoint. From 1,001 endpoints or 33 different weights on that would cost more than a pick may, so the planner makes a table of
-//! 65,536 entries instead, of which each client has one: the same laws, and a share is then a whole number of entries, so that
-//! among 10,000 endpoints it is uneven (6.5 ± 2.6 entries each). Passing that boundary moves most clients, once.
+//! A pick looks at every endpoint. From 1,001 endpoints or 33 different weights on that would cost more than a pick may, so the
+//! planner makes a table of 65,536 entries instead, of which each client has one: the same laws, and a share is then a whole number
+//! of entries, so that among 10,000 endpoints it is uneven (6.5 ± 2.6 entries each). Passing that boundary moves most clients, once.
 
 mod direct;
 mod log2;

@@ -10,7 +10,11 @@ wit_bindgen::generate!({
     path: "../../wit",
     inline: "
         package pointsman:sdk;
-        world exports-balancer { import pointsman:policy/load@0.1.0; import pointsman:policy/log@0.1.0; export pointsman:policy/balancer@0.1.0; }
+        world exports-balancer {
+            import pointsman:policy/load@0.1.0;
+            import pointsman:policy/log@0.1.0;
+            export pointsman:policy/balancer@0.1.0;
+        }
     ",
     world: "pointsman:sdk/exports-balancer",
     with: {
