@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 
 use super::bands::{IpRange, PortRange};
-use super::{ServiceName, about, located};
+use super::{ServiceName, about, cluster_ip_field};
 use crate::objects::model::{ClusterIp, Diagnostic, Protocol, Service, ServiceType, Severity};
 
 /// What a Service was given.
@@ -231,7 +231,7 @@ impl Allocator {
     }
 
     fn ip_problem(&self, name: &ServiceName, service: &Service, at: usize, ip: IpAddr) -> Option<Diagnostic> {
-        let field = if at == 0 { "spec.clusterIP".to_owned() } else { format!("spec.clusterIPs[{at}]") };
+        let field = cluster_ip_field(at);
         if !self.ranges.iter().any(|range| range.contains(ip)) {
             let ranges = self.ranges.iter().map(|range| range.net.to_string()).collect::<Vec<_>>().join(", ");
             let message = format!("cluster IP {ip} is not a usable address of the service range ({ranges})");
@@ -273,7 +273,7 @@ fn draws_node_ports(service: &Service) -> bool {
 }
 
 fn place(service: &Service) -> String {
-    service.meta.location.as_ref().map_or(String::new(), |at| format!(" ({}:{})", at.file.display(), at.line))
+    service.meta.location.as_ref().map_or(String::new(), |at| format!(" ({at})"))
 }
 
 fn range_text(range: &RangeInclusive<u16>) -> String {
@@ -287,6 +287,5 @@ fn taken_twice(service: &Service, at: usize, number: u16) -> Diagnostic {
 }
 
 fn problem(service: &Service, field: &str, message: String, remedy: &str) -> Diagnostic {
-    let diagnostic = located(&service.meta, about(service), Severity::Error, message);
-    Diagnostic { field: Some(field.to_owned()), remedy: Some(remedy.to_owned()), ..diagnostic }
+    Diagnostic { remedy: Some(remedy.to_owned()), ..about(service, field, Severity::Error, message) }
 }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::index::{ClassId, Index, Namespace, PodEntry};
-use super::{Family, Settings, about, located};
+use super::{Family, Settings, about};
 use crate::objects::model::{
     Conditions, Diagnostic, EndpointPort, EndpointSlice, Endpoints, Labels, Service, ServicePort, Severity, TargetPort,
 };
@@ -277,54 +277,76 @@ impl<'a> Resolution<'a> {
 }
 
 /// Why connections would find nobody, if that is so.
-pub(super) fn nobody(service: &Service, port: &ServicePort, resolved: &Resolved) -> Option<Diagnostic> {
+pub(super) fn nobody(service: &Service, at: usize, resolved: &Resolved) -> Option<Diagnostic> {
     let endpoints = &resolved.endpoints;
     if endpoints.iter().any(|endpoint| endpoint.conditions.ready && endpoint.weight > 0) {
         return None;
     }
-    let (message, remedy) = if endpoints.iter().any(|endpoint| endpoint.conditions.ready) {
-        ("no endpoint may be picked: every ready one has weight 0".to_owned(), None)
+    let Lack { field, message, remedy } = if endpoints.iter().any(|endpoint| endpoint.conditions.ready) {
+        Lack::of("no endpoint may be picked: every ready one has weight 0".to_owned())
     } else if !endpoints.is_empty() {
         let which = if endpoints.len() == 1 { "it is not" } else { "none is" };
-        (format!("no ready endpoint: {} known, {which} ready", endpoints.len()), None)
+        Lack::of(format!("no ready endpoint: {} known, {which} ready", endpoints.len()))
     } else if let Some(selector) = &service.selector {
-        no_pods(service, port, selector, &resolved.tally)
+        no_pods(service, at, selector, &resolved.tally)
     } else {
-        nothing_written(service, port, &resolved.tally)
+        nothing_written(service, at, &resolved.tally)
     };
-    Some(Diagnostic { remedy, ..located(&service.meta, about(service), Severity::Warning, message) })
+    Some(Diagnostic { remedy, ..about(service, &field, Severity::Warning, message) })
 }
 
-fn no_pods(service: &Service, port: &ServicePort, selector: &Labels, tally: &Tally) -> (String, Option<String>) {
-    let matched = format!("{} pod{} matched", tally.pods, if tally.pods == 1 { "" } else { "s" });
+/// Why there are no endpoints, and the field to look at: the same as objects' own review names, so that a mistake is told once.
+#[derive(Default)]
+struct Lack {
+    field: String,
+    message: String,
+    remedy: Option<String>,
+}
+
+impl Lack {
+    /// No field of the Service is to blame.
+    fn of(message: String) -> Self {
+        Self { message, ..Self::default() }
+    }
+}
+
+fn no_pods(service: &Service, at: usize, selector: &Labels, tally: &Tally) -> Lack {
+    let matched = match tally.pods {
+        1 => "1 pod matched, and it has".to_owned(),
+        pods => format!("{pods} pods matched, and they have"),
+    };
     if tally.pods == 0 {
         let selector = selector.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
         let remedy = format!("compare spec.selector with metadata.labels of the pods in namespace {}", service.meta.namespace);
-        (format!("no endpoints: selector {selector} matches no pod"), Some(remedy))
-    } else if let (TargetPort::Name(name), 1..) = (&port.target_port, tally.without_port) {
-        let message = format!("no endpoints: {matched}, none has a container port named {name} for the protocol");
-        (message, Some("name the port in the pods, or give targetPort as a number".to_owned()))
+        let message = format!("no endpoints: selector {selector} matches no pod");
+        Lack { field: "spec.selector".to_owned(), message, remedy: Some(remedy) }
+    } else if let (TargetPort::Name(name), 1..) = (&service.ports[at].target_port, tally.without_port) {
+        let message = format!("no endpoints: {matched} no container port named {name} for the protocol");
+        let remedy = Some("name the port in the pods, or give targetPort as a number".to_owned());
+        Lack { field: format!("spec.ports[{at}].targetPort"), message, remedy }
     } else if let Some(node) = tally.on_unknown_node.first() {
-        let message = format!("no endpoints: {matched}, on nodes that have no Node object ({node})");
-        (message, Some("add the Node objects, or leave out all of them".to_owned()))
+        let message = format!("no endpoints: {matched} a node without a Node object ({node})");
+        Lack { remedy: Some("add the Node objects, or leave out all of them".to_owned()), ..Lack::of(message) }
     } else if tally.without_address > 0 {
-        (format!("no endpoints: {matched}, none has an address of this family in status.podIPs"), None)
+        Lack::of(format!("no endpoints: {matched} no address of this family in status.podIPs"))
     } else {
-        (format!("no endpoints: {matched}, all have finished"), None)
+        Lack::of(format!("no endpoints: {matched} finished"))
     }
 }
 
-fn nothing_written(service: &Service, port: &ServicePort, tally: &Tally) -> (String, Option<String>) {
+fn nothing_written(service: &Service, at: usize, tally: &Tally) -> Lack {
     if tally.written == 0 {
         let name = &service.meta.name;
         let message = "no endpoints: it has no selector, and no Endpoints or EndpointSlice is written for it".to_owned();
-        return (message, Some(format!("write an Endpoints object named {name}, or an EndpointSlice labelled {SERVICE_NAME}: {name}")));
+        let remedy = format!("write an Endpoints object named {name}, or an EndpointSlice labelled {SERVICE_NAME}: {name}");
+        return Lack { field: "spec.selector".to_owned(), message, remedy: Some(remedy) };
     }
     let shown = |name: &str| if name.is_empty() { "(unnamed)".to_owned() } else { name.to_owned() };
     let names = tally.written_ports.iter().map(|name| shown(name)).collect::<Vec<_>>().join(", ");
-    let wanted = shown(&port.name);
+    let wanted = shown(&service.ports[at].name);
     let message = format!("no endpoints for port {wanted}: those written by hand have ports {names}, of its family and protocol none");
-    (message, Some("endpoints are joined by port name and protocol, not by number: give both the same name".to_owned()))
+    let remedy = Some("endpoints are joined by port name and protocol, not by number: give both the same name".to_owned());
+    Lack { field: format!("spec.ports[{at}].name"), message, remedy }
 }
 
 fn is_mirrored(written: &Endpoints) -> bool {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::allocation::Allocation;
-use super::{Family, PortKey, ServiceName, Settings, about, located};
+use super::{Family, PortKey, ServiceName, Settings, about, cluster_ip_field};
 use crate::objects::model::{Diagnostic, Protocol, Service, Severity};
 use crate::table::{FrontendKey, FrontendKind};
 
@@ -45,8 +45,8 @@ pub(super) fn claims(name: &ServiceName, service: &Service, allocation: &Allocat
         }
     };
     for (at, port) in service.ports.iter().enumerate() {
-        for ip in &allocation.cluster_ips {
-            claim(FrontendKind::ClusterIp, *ip, at, port.port, "spec.clusterIP".to_owned());
+        for (nth, ip) in allocation.cluster_ips.iter().enumerate() {
+            claim(FrontendKind::ClusterIp, *ip, at, port.port, cluster_ip_field(nth));
         }
         if let Some(number) = allocation.node_ports.get(at).copied().flatten() {
             for ip in &settings.node_port_addresses {
@@ -71,9 +71,8 @@ pub(super) fn foreign_addresses(service: &Service, allocation: &Allocation) -> V
     let all = external.chain(balancers.map(|(at, ip)| (format!("status.loadBalancer.ingress[{at}].ip"), ip)));
     let foreign = all.filter(|(_, ip)| !families.is_empty() && !families.contains(&Family::of(**ip)));
     let warn = |(field, ip): (String, &IpAddr)| Diagnostic {
-        field: Some(field),
         remedy: Some("give spec.clusterIPs an address of that family too".to_owned()),
-        ..located(&service.meta, about(service), Severity::Warning, format!("{ip} is not served: no cluster IP of its family"))
+        ..about(service, &field, Severity::Warning, format!("{ip} is not served: no cluster IP of its family"))
     };
     foreign.map(warn).collect()
 }
@@ -110,9 +109,8 @@ impl Frontends {
         let message = format!("{ip} port {port}/{protocol} already belongs to Service {owner}: not served for this one");
         self.waiting.entry(claim.key).or_default().insert(name.clone());
         Err(Box::new(Diagnostic {
-            field: Some(claim.field.clone()),
             remedy: Some("give one of the two another address or port".to_owned()),
-            ..located(&service.meta, about(service), Severity::Error, message)
+            ..about(service, &claim.field, Severity::Error, message)
         }))
     }
 }

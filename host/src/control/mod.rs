@@ -196,7 +196,7 @@ impl Controller {
         let ports = self.ports.values().flat_map(|port| &port.diagnostics);
         let mut all: Vec<&Diagnostic> = Vec::new();
         for diagnostic in self.refused.values().flatten().chain(services).chain(ports) {
-            if !all.contains(&diagnostic) {
+            if !all.iter().any(|known| known.same_finding(diagnostic)) {
                 all.push(diagnostic);
             }
         }
@@ -286,30 +286,21 @@ impl PortKey {
     }
 }
 
-/// `Service default/web`.
-fn about(service: &Service) -> String {
-    format!("Service {}/{}", service.meta.namespace, service.meta.name)
+/// Something wrong with a field of a Service, or with all of it (`""`).
+fn about(service: &Service, field: &str, severity: Severity, message: String) -> Diagnostic {
+    let object = format!("Service {}/{}", service.meta.namespace, service.meta.name);
+    Diagnostic::about(object, &service.meta, field, severity, message)
 }
 
-/// A diagnostic at the place where an object was read.
-fn located(meta: &Meta, object: String, severity: Severity, message: String) -> Diagnostic {
-    let location = meta.location.as_ref();
-    Diagnostic {
-        severity,
-        file: location.map(|at| at.file.display().to_string()),
-        line: location.map(|at| at.line),
-        column: None,
-        object: Some(object),
-        field: None,
-        message,
-        remedy: None,
-    }
+/// The field of the nth of a Service's cluster IPs.
+fn cluster_ip_field(at: usize) -> String {
+    if at == 0 { "spec.clusterIP".to_owned() } else { format!("spec.clusterIPs[{at}]") }
 }
 
 /// Replaces what was wrong with what is wrong, and hands out what was not wrong before.
 fn renew(before: &mut Vec<Diagnostic>, now: Vec<Diagnostic>, arisen: &mut Vec<Diagnostic>) {
     for diagnostic in &now {
-        if !before.contains(diagnostic) && !arisen.contains(diagnostic) {
+        if !before.iter().chain(&*arisen).any(|known| known.same_finding(diagnostic)) {
             arisen.push(diagnostic.clone());
         }
     }

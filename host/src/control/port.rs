@@ -132,7 +132,7 @@ impl PortState {
         let before = self.entry.take();
         let known: &[Endpoint] = before.as_ref().map_or(&[], |entry| &entry.endpoints);
         let resolved = endpoints::resolve(around.index, around.settings, &self.wanted(known, &self.classes), around.now_ms);
-        diagnostics.extend(endpoints::nobody(&service, &service.ports[self.at], &resolved));
+        diagnostics.extend(endpoints::nobody(&service, self.at, &resolved));
         let made: Arc<[Endpoint]> = plans::with_identity(resolved.endpoints, known, loads).into();
         let records: Vec<contract::Endpoint> =
             made.iter().enumerate().map(|(slot, endpoint)| plans::record_of(slot as Slot, endpoint)).collect();

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::{about, located};
+use super::about;
 use crate::objects::model::{Diagnostic, Service, Severity, StageOptions};
 use crate::policy::catalogue::{Catalogue, DEFAULT_BALANCER, DEFAULT_SELECTOR, DEFAULT_TRAFFIC_POLICY, Entry};
 use crate::policy::contract::{Fault, Planner, Setting, StageKind};
@@ -161,7 +161,7 @@ fn settings(options: &StageOptions) -> Vec<Setting> {
 }
 
 fn field(stage: StageKind) -> String {
-    format!("metadata.annotations[\"pointsman.dev/{}\"]", stage.name())
+    format!("metadata.annotations[pointsman.dev/{}]", stage.name())
 }
 
 fn unknown_policy(stage: StageKind, catalogue: &Catalogue, service: &Service, asked: &str, instead: &str) -> Diagnostic {
@@ -170,9 +170,8 @@ fn unknown_policy(stage: StageKind, catalogue: &Catalogue, service: &Service, as
     let near = near.map_or(String::new(), |(_, name)| format!("did you mean {name}? "));
     let message = format!("there is no {} named {asked}; {instead} is used instead", stage.name());
     Diagnostic {
-        field: Some(field(stage)),
         remedy: Some(format!("{near}Known: {}. More come from --policy-dir", names.join(", "))),
-        ..located(&service.meta, about(service), Severity::Error, message)
+        ..about(service, &field(stage), Severity::Error, message)
     }
 }
 
@@ -188,8 +187,7 @@ fn could_not_plan(choice: &Choice, service: &Service, fault: &Fault, before_goes
         record.port
     );
     Diagnostic {
-        field: Some(field(choice.stage)),
         remedy: Some("mend the policy or its settings, or name another".to_owned()),
-        ..located(&service.meta, about(service), Severity::Error, message)
+        ..about(service, &field(choice.stage), Severity::Error, message)
     }
 }

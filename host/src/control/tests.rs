@@ -4,6 +4,7 @@
 
 mod addresses;
 mod endpoints;
+mod findings;
 mod history;
 mod increments;
 mod policies;

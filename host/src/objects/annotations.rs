@@ -8,12 +8,19 @@ use super::tree::Field;
 
 /// What every annotation of ours begins with.
 const PREFIX: &str = "pointsman.dev/";
+/// The stages that a Service may name a policy for.
+pub(super) const STAGES: [&str; 3] = ["selector", "traffic-policy", "balancer"];
 /// What a Service may ask for, after [`PREFIX`].
 const SERVICE_KEYS: [&str; 6] = ["selector", "traffic-policy", "balancer", "max-connection-age", "proxy-protocol", "on-failure"];
 /// Keys and values of one stage's settings, in bytes: a policy receives them all at once.
 const MAX_SETTING_BYTES: usize = 64 * 1024;
 /// A policy's name is the stem of its file.
 const MAX_POLICY_NAME: usize = 63;
+
+/// The annotation that names a stage's policy.
+pub(super) fn name(stage: &str) -> String {
+    [PREFIX, stage].concat()
+}
 
 /// What a Service's annotations ask for.
 pub(super) fn service_options(annotations: &Labels, checks: &mut Checks<'_, '_>) -> ServiceOptions {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::model::{Diagnostic, Severity};
+use super::model::{Diagnostic, Location, Meta, Severity};
 
 /// `error: services/web.yaml:12:7: Service default/web: spec.ports[1].nodePort: …`, and on a line of its own what to do.
 impl fmt::Display for Diagnostic {
@@ -16,6 +16,37 @@ impl fmt::Display for Diagnostic {
 }
 
 impl Diagnostic {
+    /// About a field of an object, at the field's place, or at the object's where the field's is not known. `object` is the object's
+    /// name, as `Service default/web`; a `field` of `""` is the object as a whole.
+    pub fn about(object: String, meta: &Meta, field: &str, severity: Severity, message: String) -> Self {
+        let location = meta.location.as_ref();
+        let place = location.and_then(|at| at.fields.iter().find(|place| *place.field == *field));
+        Self {
+            severity,
+            file: location.map(|at| at.file.display().to_string()),
+            line: place.map(|place| place.line).or(location.map(|at| at.line)),
+            column: place.map(|place| place.column),
+            object: Some(object),
+            field: Some(field.to_owned()).filter(|field| !field.is_empty()),
+            message,
+            remedy: None,
+        }
+    }
+
+    /// Whether both tell of the same mistake: it may have moved within its file, and the advice may have changed. What is about no
+    /// object (text that cannot be read) is told from its like by its place alone.
+    pub fn same_finding(&self, other: &Self) -> bool {
+        let place = |diagnostic: &Self| diagnostic.object.is_none().then_some((diagnostic.line, diagnostic.column));
+        let what = |diagnostic: &Self| (diagnostic.severity, place(diagnostic));
+        let (ours, theirs) = ([&self.file, &self.object, &self.field], [&other.file, &other.object, &other.field]);
+        what(self) == what(other) && ours == theirs && self.message == other.message
+    }
+
+    /// Whether both are about the same field of the same object.
+    pub fn same_subject(&self, other: &Self) -> bool {
+        self.object.is_some() && self.field.is_some() && self.object == other.object && self.field == other.field
+    }
+
     /// Whether it keeps an object from being applied.
     pub fn is_error(&self) -> bool {
         self.severity == Severity::Error
@@ -37,6 +68,13 @@ impl Diagnostic {
         }
         summary.push_str(&self.message);
         summary
+    }
+}
+
+/// `web.yaml:12`.
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file.display(), self.line)
     }
 }
 

@@ -10,6 +10,7 @@ mod kinds;
 mod metadata;
 pub mod model;
 mod node;
+mod places;
 mod pod;
 mod problems;
 mod review;
@@ -132,12 +133,13 @@ impl Reader<'_> {
     /// One object; `known` is its kind where a list says it for all its items.
     fn object(&mut self, mut root: Tree, known: Option<Kind>, lines_before: u32) -> Outcome {
         let mut problems = Problems::new(self.name, lines_before);
-        let location = Location { file: Arc::clone(&self.file), line: root.mark.line + lines_before };
         let (outcome, object) = match meaning(&root, known, &mut problems) {
             Meaning::Ours(kind) => {
                 let identity = Identity::of(kind, &root);
                 problems.about(identity.to_string());
                 let key = identity.key();
+                let (file, fields) = (Arc::clone(&self.file), places::places(kind, &root, lines_before));
+                let location = Location { file, line: root.mark.line + lines_before, fields };
                 let object = build(kind, &mut root, location, &mut problems).filter(|_| !problems.has_errors());
                 if object.is_none() {
                     self.parsed.failed.extend(key.clone());

@@ -48,6 +48,19 @@ pub struct Location {
     pub file: Arc<Path>,
     /// 1-based line of the document's first key.
     pub line: u32,
+    /// Where fields stand that may be right by themselves and wrong beside other objects; few, and the same for all clones.
+    pub fields: Arc<[FieldPlace]>,
+}
+
+/// Where a field of an object stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FieldPlace {
+    /// `spec.ports[1].nodePort`.
+    pub field: Box<str>,
+    /// 1-based.
+    pub line: u32,
+    /// 1-based.
+    pub column: u32,
 }
 
 /// `metadata`, as far as it matters.

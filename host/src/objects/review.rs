@@ -1,6 +1,7 @@
 //! What is right in each object and wrong between them. Warnings: the objects are applied as they stand.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 
 use super::model::{
     Diagnostic, EndpointPort, EndpointSlice, Endpoints, Labels, Meta, Object, Pod, Protocol, Service, ServicePort, ServiceType, Severity,
@@ -33,6 +34,17 @@ struct View<'a> {
     pods: HashMap<&'a str, Vec<&'a Pod>>,
     /// By namespace, key and value of a label.
     labelled: HashMap<(&'a str, &'a str, &'a str), Vec<&'a Pod>>,
+    /// By namespace and Service.
+    written: HashMap<(&'a str, &'a str), Vec<Written<'a>>>,
+}
+
+/// Endpoints that are written by hand.
+struct Written<'a> {
+    kind: &'static str,
+    meta: &'a Meta,
+    ports: Vec<&'a EndpointPort>,
+    /// One port of the Service is enough: others may be in other slices.
+    part: bool,
 }
 
 impl<'a> View<'a> {
@@ -49,7 +61,18 @@ impl<'a> View<'a> {
                         view.labelled.entry((&pod.meta.namespace, key, value)).or_default().push(pod);
                     }
                 }
-                _ => {}
+                Object::Endpoints(endpoints) => {
+                    let (meta, ports) = (&endpoints.meta, endpoints.subsets.iter().flat_map(|subset| &subset.ports).collect());
+                    let written = Written { kind: "Endpoints", meta, ports, part: false };
+                    view.written.entry((&meta.namespace, &meta.name)).or_default().push(written);
+                }
+                Object::EndpointSlice(slice) => {
+                    let Some(service) = &slice.service else { continue };
+                    let (meta, ports) = (&slice.meta, slice.ports.iter().collect());
+                    let written = Written { kind: "EndpointSlice", meta, ports, part: true };
+                    view.written.entry((&meta.namespace, service)).or_default().push(written);
+                }
+                Object::Node(_) | Object::Namespace(_) => {}
             }
         }
         view
@@ -64,7 +87,9 @@ impl<'a> View<'a> {
     }
 
     fn service(&self, service: &Service, warnings: &mut Vec<Diagnostic>) {
-        let Some(selector) = &service.selector else { return };
+        self.unjoined(service, warnings);
+        // A selector policy that is asked for by name may understand the selector in a way of its own.
+        let Some(selector) = service.selector.as_ref().filter(|_| service.options.selector.policy.is_none()) else { return };
         let selected = self.selected(&service.meta.namespace, selector);
         if selected.is_empty() {
             let message = format!("no pod in namespace {} has {}", service.meta.namespace, shown(selector));
@@ -81,8 +106,11 @@ impl<'a> View<'a> {
             let TargetPort::Name(name) = &port.target_port else { continue };
             let has = |pod: &&Pod| pod.ports.iter().any(|own| own.name.as_deref() == Some(name) && own.protocol == port.protocol);
             if !selected.iter().any(has) {
-                let message =
-                    format!("none of the {} selected pods has a {} port named \"{name}\"", selected.len(), protocol(port.protocol));
+                let wanted = format!("{} port named \"{name}\"", protocol(port.protocol));
+                let message = match selected.len() {
+                    1 => format!("the selected pod has no {wanted}"),
+                    pods => format!("none of the {pods} selected pods has a {wanted}"),
+                };
                 let field = format!("spec.ports[{index}].targetPort");
                 warnings.push(warning("Service", &service.meta, &field, message, Some(near_port(name, &selected))));
             }
@@ -119,25 +147,45 @@ impl<'a> View<'a> {
             let message = "ignored: the Service of this name has a selector";
             let remedy = "remove the Service's selector to write its endpoints by hand".to_owned();
             warnings.push(warning("Endpoints", meta, "", message.to_owned(), Some(remedy)));
-            return;
-        }
-        if endpoints.subsets.iter().any(|subset| !subset.ports.is_empty()) {
-            let ports: Vec<_> = endpoints.subsets.iter().flat_map(|subset| &subset.ports).collect();
-            warn_of_unjoined("Endpoints", meta, "subsets", service, &ports, warnings);
         }
     }
 
     fn slice(&self, slice: &EndpointSlice, warnings: &mut Vec<Diagnostic>) {
         let Some(name) = &slice.service else { return };
-        let Some(service) = self.services.get(&(slice.meta.namespace.as_str(), name.as_str())) else {
+        if !self.services.contains_key(&(slice.meta.namespace.as_str(), name.as_str())) {
             let message = format!("there is no Service {}/{name}", slice.meta.namespace);
             let remedy = self.near_service(&slice.meta.namespace, name, "write the Service's name");
             warnings.push(warning("EndpointSlice", &slice.meta, "metadata.labels[kubernetes.io/service-name]", message, Some(remedy)));
+        }
+    }
+
+    /// Endpoints that are written by hand are joined by the name and protocol of a port, not by its number.
+    fn unjoined(&self, service: &Service, warnings: &mut Vec<Diagnostic>) {
+        let Some(written) = self.written.get(&(service.meta.namespace.as_str(), service.meta.name.as_str())) else { return };
+        if matches!(service.service_type, ServiceType::ExternalName(_)) {
             return;
+        }
+        let has = |written: &Written<'_>, own: &ServicePort| {
+            written.ports.iter().any(|port| port.name == own.name && port.protocol == own.protocol)
         };
-        let joins = |port: &EndpointPort| service.ports.iter().any(|own| own.name == port.name && own.protocol == port.protocol);
-        if !slice.ports.is_empty() && !slice.ports.iter().any(joins) {
-            warn_of_unjoined("EndpointSlice", &slice.meta, "ports", service, &slice.ports.iter().collect::<Vec<_>>(), warnings);
+        let counts = |written: &&Written<'_>| {
+            !written.ports.is_empty()
+                && if written.part { !service.ports.iter().any(|own| has(written, own)) } else { service.selector.is_none() }
+        };
+        let written: Vec<_> = written.iter().filter(counts).collect();
+        for (index, port) in service.ports.iter().enumerate() {
+            let mut without = written.iter().filter(|written| !has(written, port));
+            let Some(first) = without.next() else { continue };
+            let more = match without.count() {
+                0 => String::new(),
+                more => format!(", nor have {more} more"),
+            };
+            let message = format!("{first} has no {}{more}", shown_port(&port.name, port.protocol));
+            let others: BTreeSet<_> = first.ports.iter().map(|port| shown_port(&port.name, port.protocol)).collect();
+            let others = others.into_iter().collect::<Vec<_>>().join(", ");
+            let at = first.meta.location.as_ref().map_or_else(String::new, |location| format!(" ({location})"));
+            let remedy = format!("it{at} has: {others}; ports are joined by name and protocol: write the same in both");
+            warnings.push(warning("Service", &service.meta, &format!("spec.ports[{index}].name"), message, Some(remedy)));
         }
     }
 
@@ -153,18 +201,10 @@ impl<'a> View<'a> {
     }
 }
 
-/// Ports are joined by name and protocol, not by number.
-fn warn_of_unjoined(kind: &str, meta: &Meta, field: &str, service: &Service, ports: &[&EndpointPort], warnings: &mut Vec<Diagnostic>) {
-    let joined = |own: &ServicePort| ports.iter().any(|port| port.name == own.name && port.protocol == own.protocol);
-    if matches!(service.service_type, ServiceType::ExternalName(_)) {
-        return;
-    }
-    for port in service.ports.iter().filter(|port| !joined(port)) {
-        let of = |name: &str| if name.is_empty() { "no name".to_owned() } else { format!("the name \"{name}\"") };
-        let message =
-            format!("no port here has {} and {}, as port {} of the Service has", of(&port.name), protocol(port.protocol), port.port);
-        let remedy = "ports are joined by name and protocol: write the same in both".to_owned();
-        warnings.push(warning(kind, meta, field, message, Some(remedy)));
+/// `EndpointSlice default/web-1`.
+impl fmt::Display for Written<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}/{}", self.kind, self.meta.namespace, self.meta.name)
     }
 }
 
@@ -218,6 +258,14 @@ fn shown(labels: &Labels) -> String {
     labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
 }
 
+/// `TCP port named "http"`.
+fn shown_port(name: &str, of: Protocol) -> String {
+    match name {
+        "" => format!("unnamed {} port", protocol(of)),
+        name => format!("{} port named \"{name}\"", protocol(of)),
+    }
+}
+
 fn protocol(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Tcp => "TCP",
@@ -227,14 +275,6 @@ fn protocol(protocol: Protocol) -> &'static str {
 }
 
 fn warning(kind: &str, meta: &Meta, field: &str, message: String, remedy: Option<String>) -> Diagnostic {
-    Diagnostic {
-        severity: Severity::Warning,
-        file: meta.location.as_ref().map(|location| location.file.display().to_string()),
-        line: meta.location.as_ref().map(|location| location.line),
-        column: None,
-        object: Some(format!("{kind} {}/{}", meta.namespace, meta.name)),
-        field: Some(field.to_owned()).filter(|field| !field.is_empty()),
-        message,
-        remedy,
-    }
+    let object = format!("{kind} {}/{}", meta.namespace, meta.name);
+    Diagnostic { remedy, ..Diagnostic::about(object, meta, field, Severity::Warning, message) }
 }

@@ -9,7 +9,7 @@ use super::model::{ClusterIp, Protocol, ServicePort, ServiceType, TargetPort};
 use super::problems::Checks;
 use super::service::has_node_ports;
 use super::syntax;
-use super::tree::{Field, Value};
+use super::tree::Field;
 
 /// What must be unique, and where it was first.
 #[derive(Default)]
@@ -87,23 +87,12 @@ fn insert<K: std::hash::Hash + Eq>(seen: &mut HashMap<K, usize>, key: K, index: 
 
 fn port_number(number: i32, field: &Field<'_>, checks: &mut Checks<'_, '_>) -> Option<u16> {
     let field_port = field.key("port");
-    if number == 0 && !is_written(&field_port, checks) {
+    // A field that is missing reads as zero.
+    if number == 0 && !checks.root.has(&field_port) {
         checks.error(&field_port, "port is required", "add the port that clients dial".to_owned());
         return None;
     }
     checks.accept(&field_port, syntax::port(number))
-}
-
-/// Whether a field that reads as zero stands in the manifest.
-fn is_written(field: &Field<'_>, checks: &Checks<'_, '_>) -> bool {
-    let mut node = checks.root;
-    field.steps().into_iter().all(|step| match node.step(step) {
-        Some(next) => {
-            node = next;
-            !matches!(node.value, Value::Null)
-        }
-        None => false,
-    })
 }
 
 /// Only types with node ports may name one; the range is the allocator's business.

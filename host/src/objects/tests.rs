@@ -3,6 +3,7 @@
 
 mod hostile;
 mod mistakes;
+mod places;
 mod reviews;
 mod values;
 

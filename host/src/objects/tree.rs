@@ -106,6 +106,16 @@ impl Node {
         Some(mark)
     }
 
+    /// Whether there is something at `field`.
+    pub(super) fn has(&self, field: &Field<'_>) -> bool {
+        self.at(field).is_some_and(|node| !matches!(node.value, Value::Null))
+    }
+
+    /// The value at `field`.
+    pub(super) fn at(&self, field: &Field<'_>) -> Option<&Node> {
+        field.steps().into_iter().try_fold(self, Node::step)
+    }
+
     /// Marks the innermost mapping value that encloses `field` as refused. False when there is none.
     pub(super) fn refuse(&mut self, field: &[OwnedStep]) -> bool {
         let Some(last_key) = field.iter().rposition(|step| matches!(step, OwnedStep::Key(_))) else { return false };

@@ -100,17 +100,10 @@ fn united(contents: &[&Contents], diagnostics: &mut Vec<Diagnostic>) -> Vec<Obje
 }
 
 fn duplicate(key: &ObjectKey, object: &Object, first: &Object) -> Diagnostic {
-    let place = |object: &Object| object.meta().location.clone();
-    let first = place(first).map_or_else(String::new, |at| format!(" in {}:{}", at.file.display(), at.line));
+    let first = first.meta().location.as_ref().map_or_else(String::new, |at| format!(" in {at}"));
     Diagnostic {
-        severity: Severity::Error,
-        file: place(object).map(|at| at.file.display().to_string()),
-        line: place(object).map(|at| at.line),
-        column: None,
-        object: Some(key.to_string()),
-        field: None,
-        message: format!("is defined already{first}"),
         remedy: Some("remove one of the two; the first one counts".to_owned()),
+        ..Diagnostic::about(key.to_string(), object.meta(), "", Severity::Error, format!("is defined already{first}"))
     }
 }
 
@@ -154,7 +147,10 @@ impl Contents {
         self.objects = parsed.objects;
         self.diagnostics = parsed.diagnostics;
         if !self.kept.is_empty() {
-            let message = format!("{} as read before stay in use until the errors here are mended", counted(self.kept.len()));
+            let message = match self.kept.len() {
+                1 => "1 object as read before stays in use until the errors here are mended".to_owned(),
+                kept => format!("{kept} objects as read before stay in use until the errors here are mended"),
+            };
             self.diagnostics.push(Diagnostic { severity: Severity::Warning, ..about_file(file, message, None) });
         }
     }
@@ -168,10 +164,6 @@ impl Contents {
 
 /// The coarsest clock that file systems stamp with (FAT).
 const CLOCK_TICK: Duration = Duration::from_secs(2);
-
-fn counted(objects: usize) -> String {
-    if objects == 1 { "1 object".to_owned() } else { format!("{objects} objects") }
-}
 
 fn read(file: &Path, bytes_left: u64) -> Result<String, Box<Diagnostic>> {
     let failed = |error: std::io::Error| Box::new(about_file(file, format!("can't be read: {error}"), None));

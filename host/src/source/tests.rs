@@ -91,7 +91,7 @@ fn a_document_with_errors_keeps_what_it_was() {
     folder.write("a.yaml", service("a", 8) + &service("b", 0) + &service("d", 4));
     let loaded = folder.files.reload();
     assert_eq!(services(&loaded), ["a:8", "d:4", "b:2"], "c is gone: every document can be told");
-    let expected = ["error: 0 is not a port: 1 to 65535", "warning: 1 object as read before stay in use until the errors here are mended"];
+    let expected = ["error: 0 is not a port: 1 to 65535", "warning: 1 object as read before stays in use until the errors here are mended"];
     assert_eq!(messages(&loaded), expected);
     folder.write("a.yaml", service("b", 7));
     assert_eq!(services(&folder.files.reload()), ["b:7"]);

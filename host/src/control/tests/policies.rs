@@ -90,7 +90,7 @@ fn a_new_version_that_fails_leaves_the_one_before_in_force() {
         assert_eq!(update.faults.iter().map(|(version, fault)| (*version, fault.class())).collect::<Vec<_>>(), [(NEW, "trap")]);
         let name = stage.name();
         let told = format!(
-            "Service default/web metadata.annotations[\"pointsman.dev/{name}\"]: {name} mine could not plan Service default/web port 80: \
+            "Service default/web metadata.annotations[pointsman.dev/{name}]: {name} mine could not plan Service default/web port 80: \
              trap: unreachable; the version before it goes on"
         );
         assert_eq!(messages(&update.diagnostics), [told]);
@@ -134,7 +134,7 @@ fn a_name_that_does_not_exist_is_told_with_those_that_do() {
     let update = bench.change(vec![Service { options: asks(StageKind::Balancer, "mind", &[("size", "9")]), ..service("web") }.put()]);
     let told = &update.diagnostics[0];
     assert_eq!(told.message, "there is no balancer named mind; mine is used instead", "what it had before goes on");
-    assert_eq!(told.field.as_deref(), Some("metadata.annotations[\"pointsman.dev/balancer\"]"));
+    assert_eq!(told.field.as_deref(), Some("metadata.annotations[pointsman.dev/balancer]"));
     assert_eq!(told.remedy.as_deref(), Some("did you mean mine? Known: mine, round-robin. More come from --policy-dir"));
     assert_eq!(told.line, Some(7));
     assert_eq!(versions(&bench.port("web:80"), StageKind::Balancer).0, Some(OLD));

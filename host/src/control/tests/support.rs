@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use crate::control::{Controller, Settings, Update};
 use crate::objects::model::{
-    ClusterIp, Conditions, ContainerPort, Diagnostic, EndpointAddress, EndpointPort, EndpointSlice, EndpointSubset, Endpoints, Kind,
-    Labels, Locality, Location, Meta, Node, Object, ObjectKey, Pod, Protocol, Service, ServiceOptions, ServicePort, ServiceType,
+    ClusterIp, Conditions, ContainerPort, Diagnostic, EndpointAddress, EndpointPort, EndpointSlice, EndpointSubset, Endpoints, FieldPlace,
+    Kind, Labels, Locality, Location, Meta, Node, Object, ObjectKey, Pod, Protocol, Service, ServiceOptions, ServicePort, ServiceType,
     SliceEndpoint, TargetPort,
 };
 use crate::policy::catalogue::{Catalogue, DEFAULT_BALANCER, DEFAULT_SELECTOR, DEFAULT_TRAFFIC_POLICY, Entry};
@@ -24,12 +24,20 @@ pub(super) fn labels(pairs: &[(&str, &str)]) -> Labels {
 }
 
 pub(super) fn meta(name: &str) -> Meta {
-    let location = Location { file: Arc::from(std::path::Path::new("all.yaml")), line: 7 };
+    let location = Location { file: Arc::from(std::path::Path::new("all.yaml")), line: 7, fields: Arc::default() };
     Meta { namespace: "default".into(), name: name.into(), location: Some(location), ..Meta::default() }
 }
 
 pub(super) fn port(name: &str, number: u16, target: u16) -> ServicePort {
     ServicePort { name: name.into(), protocol: Protocol::Tcp, port: number, target_port: TargetPort::Number(target), node_port: None }
+}
+
+/// The object's field stands on this line, in column 5.
+pub(super) fn place(meta: &mut Meta, field: &str, line: u32) {
+    if let Some(location) = &mut meta.location {
+        let new = FieldPlace { field: field.into(), line, column: 5 };
+        location.fields = location.fields.iter().cloned().chain([new]).collect();
+    }
 }
 
 /// Selects `app=NAME`; port 80 to 8080.

@@ -14,12 +14,7 @@ fn service(spec: &str) -> Arc<Service> {
 #[test]
 fn a_service_by_default() {
     let service = service("  ports: [{port: 80}]\n");
-    let meta = Meta {
-        namespace: "default".to_owned(),
-        name: "web".to_owned(),
-        location: Some(Location { file: Arc::from(Path::new("a.yaml")), line: 1 }),
-        ..Meta::default()
-    };
+    let meta = Meta { namespace: "default".to_owned(), name: "web".to_owned(), location: service.meta.location.clone(), ..Meta::default() };
     let expected = Service {
         meta,
         service_type: ServiceType::ClusterIp,
