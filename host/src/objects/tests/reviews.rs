@@ -111,7 +111,12 @@ fn slices_that_join_no_port() {
     assert_eq!(reviewed(&(db.clone() + &slice("one", "[{name: a, port: 1}]") + &slice("two", "[{name: b, port: 2}]"))), [""; 0]);
     let found = reviewed(&(db.clone() + &slice("one", "[{name: a, port: 1}]") + &slice("two", "[{name: x, port: 1}]")));
     assert_eq!(found.len(), 2, "one slice joins a port, the other none: {found:?}");
-    assert!(found[0].contains("spec.ports[0].name: EndpointSlice default/two has no TCP port named \"a\"\n  help: it (a.yaml:14) has: TCP port named \"x\""), "{found:?}");
+    assert!(
+        found[0].contains(
+            "spec.ports[0].name: EndpointSlice default/two has no TCP port named \"a\"\n  help: it (a.yaml:14) has: TCP port named \"x\""
+        ),
+        "{found:?}"
+    );
     let many: String = ["one", "two", "three"].iter().map(|name| slice(name, "[{name: x, port: 1}]")).collect();
     let found = reviewed(&(db + &many));
     assert_eq!(found.len(), 2, "one warning for each port: {found:?}");
