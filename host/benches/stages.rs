@@ -15,7 +15,7 @@ use pointsman::policy::planners::Planners;
 use pointsman::policy::registry::{Registry, RegistryOptions};
 use pointsman::policy::worker::WorkerPolicies;
 use pointsman::policy::{Limits, Sandbox};
-use pointsman::route::{self, Fate};
+use pointsman::route::{self, By};
 use pointsman::table::{self, CandidateSet, Fallback, Load, Planned, PolicyVersion, Port, PortOptions, Slot, Stage, Subset, Table};
 use pointsman_sdk::native;
 use pointsman_sdk::types::{Endpoint, ServicePort};
@@ -35,7 +35,9 @@ struct Bench {
 
 impl Bench {
     fn new(balancer: &str, size: u32) -> Self {
-        let sandbox = Sandbox::new(Limits::default(), Compiler::InProcess).unwrap();
+        // A loop that does nothing but decide takes a whole core, which is what this limit is there to stop.
+        let limits = Limits { core_share_percent: u32::MAX, ..Limits::default() };
+        let sandbox = Sandbox::new(limits, Compiler::InProcess).unwrap();
         let registry = Registry::new(sandbox, RegistryOptions::default());
         let version = |stage, name: &str| Arc::clone(&registry.catalogue().entry(stage, name).unwrap().current);
         let (selector, traffic_policy) = (version(StageKind::Selector, "label-selector"), version(StageKind::TrafficPolicy, "kubernetes"));
@@ -135,7 +137,8 @@ fn three_stages(criterion: &mut Criterion) {
             let port = bench.table.port(0).unwrap();
             for connection in &connections {
                 let decision = route::decide(port, &mut worker, connection, None);
-                assert!(matches!(decision.fate, Fate::Forward(_)), "{balancer}: {decision:?}");
+                let by = [&decision.selector, &decision.traffic_policy, &decision.balancer];
+                assert!(by.iter().all(|by| matches!(by, By::Current)), "{balancer}/{size}: {decision:?}");
             }
             let fuel: Vec<String> =
                 worker.counters().iter().map(|c| format!("{:>10} {:>10}", c.fuel_total / c.calls().max(1), c.fuel_max)).collect();
@@ -147,6 +150,15 @@ fn three_stages(criterion: &mut Criterion) {
                     black_box(route::decide(port, &mut worker, black_box(&connections[at]), None))
                 });
             });
+            assert!(
+                worker.counters().iter().all(|c| c.faults.iter().sum::<u64>() == 0),
+                "{balancer}/{size}: what was timed was a fallback"
+            );
+            let decided = worker.counters();
+            assert!(
+                decided.iter().all(|policy| policy.faults.iter().sum::<u64>() == 0),
+                "not every decision was the policies': {decided:?}"
+            );
         }
     }
     group.finish();

@@ -18,8 +18,8 @@ pub struct Limits {
     /// Fuel of one `adopt`, `forget` or `report` on a worker: 3 ms. The costliest plan of a built-in policy, round robin over 10,000
     /// endpoints of different weights, takes 2.9 M to adopt (measured).
     pub adopt_fuel: u64,
-    /// Fuel of one planner call: 0.1 s. The costliest of a built-in policy, Maglev over 10,000 endpoints of different weights, takes 241 M,
-    /// which is 38 ms (measured); handing 10,000 endpoints over takes 16 M by itself.
+    /// Fuel of one planner call: 0.1 s. The costliest of a built-in policy, Maglev over 10,000 endpoints of different weights, takes 173 M,
+    /// which is some 30 ms (measured); handing 10,000 endpoints over takes 16 M by itself.
     pub planner_fuel: u64,
     /// Share of a core, in percent, that one policy may take on one worker before its breaker opens. Fuel is not time: a
     /// microsecond is some 4,000 units in a planner, and 300 in a decision, where most of the time is the way in and out.

@@ -51,3 +51,25 @@ fn a_decision_costs_the_same_for_ten_and_for_ten_thousand_endpoints() {
         assert!(ten_thousand < 1_000, "{name}: {ten_thousand}");
     }
 }
+
+#[test]
+fn no_decision_comes_close_to_its_fuel() {
+    let limit = SANDBOX.limits().hot_fuel;
+    for name in ["round-robin", "random", "least-connections", "two-choices", "maglev", "rendezvous"] {
+        let policy = load(name, 0);
+        for (count, weights) in
+            [(32, &[1][..]), (1_000, &[1]), (1_000, &[1, 2, 10]), (3_000, &[1, 2, 3, 4, 5, 6, 7]), (10_000, &[1, 2, 10])]
+        {
+            let endpoints = endpoints(count, weights);
+            let plan = plan_balancer(&policy, &endpoints);
+            let mut worker = policy.instantiate(Place::Worker(1)).unwrap();
+            worker.set_table(&balanced(&policy, &endpoints, plan.clone()));
+            worker.adopt_set(0, 0, &plan).unwrap();
+            for n in 0..200 {
+                assert!(worker.pick(&native::connection(0, n), 0).unwrap().is_some(), "{name}, {count} of weights {weights:?}");
+                let fuel = worker.last_fuel();
+                assert!(fuel < limit / 10 * 9, "{name}, {count} of weights {weights:?}: {fuel} of {limit}");
+            }
+        }
+    }
+}
