@@ -140,9 +140,9 @@ impl Page {
         families.counter("pointsman_policy_fuel", "Fuel used by decisions", fuel)?;
         let memory = policies.iter().map(|policy| (of_policy(policy), policy.memory_peak_bytes));
         families.gauge("pointsman_policy_memory_bytes", "Most linear memory that one instance held", memory)?;
-        let fallbacks = policies.iter().flat_map(|policy| {
-            let unused = [("no-opinion", policy.no_opinion), (SHADOWED, policy.shadowed)];
-            each(of_policy(policy), "reason", unused.into_iter().chain(faults(policy)))
+        let fallbacks = self.metrics.traffic.fallbacks.iter().map(|(key, count)| {
+            let labels = vec![("policy", &*key.policy), ("stage", key.stage.name()), ("reason", key.reason), ("by", key.by)];
+            (labels, *count)
         });
         families.counter("pointsman_policy_fallbacks", "Decisions made in the stead of the policy, by reason", fallbacks)?;
         let breakers = policies.iter().map(|policy| (of_policy(policy), state(policy.breaker)));

@@ -59,7 +59,7 @@ pub enum Command {
     /// Say where a connection would go, and why; opens no socket
     ///
     /// Builds the same table and runs the same decision code as `run`, and shows each stage: which policy was asked, which endpoints it kept and
-    /// which it removed, and why.
+    /// which it removed, and why. Ends with 0 whatever the answer is.
     Route(Box<RouteArgs>),
     /// Look for mistakes in manifests; opens no socket
     ///
@@ -136,12 +136,12 @@ pub struct PolicyArgs {
 #[derive(Debug, Args)]
 #[command(after_help = RUN_EXAMPLES)]
 pub struct RunArgs {
-    /// Manifests.
-    #[command(flatten)]
-    pub cluster: ClusterArgs,
     /// Read options from a YAML file: the same names as the flags, which win over it
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Manifests.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
     /// Policies.
     #[command(flatten)]
     pub policies: PolicyArgs,
@@ -250,10 +250,10 @@ pub struct SandboxArgs {
     #[arg(long, value_name = "UNITS", default_value = "50000", value_parser = values::count)]
     pub policy_fuel: u64,
     /// Fuel of one adoption of a plan by a worker
-    #[arg(long, value_name = "UNITS", default_value = "5000000", value_parser = values::count, hide_short_help = true)]
+    #[arg(long, value_name = "UNITS", default_value = "10000000", value_parser = values::count, hide_short_help = true)]
     pub policy_adopt_fuel: u64,
     /// Fuel of one call that plans
-    #[arg(long, value_name = "UNITS", default_value = "50000000", value_parser = values::count)]
+    #[arg(long, value_name = "UNITS", default_value = "500000000", value_parser = values::count)]
     pub policy_planner_fuel: u64,
     /// Longest call on a worker: a net below the fuel
     #[arg(long, value_name = "TIME", default_value = "50ms", value_parser = values::duration)]
@@ -322,9 +322,6 @@ impl SandboxArgs {
 #[derive(Debug, Args)]
 #[command(after_help = ROUTE_EXAMPLES)]
 pub struct RouteArgs {
-    /// Manifests.
-    #[command(flatten)]
-    pub cluster: ClusterArgs,
     /// Who connects; without a port, each connection has another
     #[arg(long, value_name = "IP[:PORT]")]
     pub client: ClientAddress,
@@ -349,6 +346,9 @@ pub struct RouteArgs {
     /// The key of `client-hash`, as `run` has it
     #[arg(long, value_name = "FILE")]
     pub hash_secret_file: Option<PathBuf>,
+    /// Manifests.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
     /// Policies.
     #[command(flatten)]
     pub policies: PolicyArgs,
@@ -364,15 +364,15 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = CHECK_EXAMPLES)]
 pub struct CheckArgs {
-    /// Manifests.
-    #[command(flatten)]
-    pub cluster: ClusterArgs,
     /// How the findings are written
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub output: OutputFormat,
     /// Read options from a YAML file, as `run` does; what only `run` knows is passed over
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Manifests.
+    #[command(flatten)]
+    pub cluster: ClusterArgs,
     /// Policies.
     #[command(flatten)]
     pub policies: PolicyArgs,

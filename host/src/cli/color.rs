@@ -6,7 +6,7 @@ use std::io::IsTerminal;
 use clap::ColorChoice;
 
 /// Whether text on this stream is coloured: `auto` means on a terminal, unless `NO_COLOR` is set (no-color.org).
-pub fn wanted(choice: ColorChoice, stream: &impl IsTerminal) -> bool {
+pub(super) fn wanted(choice: ColorChoice, stream: &impl IsTerminal) -> bool {
     decide(choice, std::env::var_os("NO_COLOR").as_deref(), stream.is_terminal())
 }
 

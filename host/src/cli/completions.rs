@@ -11,7 +11,7 @@ use super::args::Cli;
 ///
 /// # Errors
 /// What the stream says.
-pub fn print(shell: Shell, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn print(shell: Shell, out: &mut impl Write) -> io::Result<()> {
     // `generate` panics when a write fails, as when the reader goes away: write to memory first.
     let mut script = Vec::new();
     generate(shell, &mut Cli::command(), "pointsman", &mut script);

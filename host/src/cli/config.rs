@@ -23,7 +23,7 @@ const SERVER: &str = "run";
 ///
 /// # Errors
 /// What is wrong with either; also help and version, which are shown like errors. `exit` shows all of them.
-pub fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+pub(super) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
     let mut argv: Vec<_> = argv.into_iter().collect();
     let mut command = Cli::command().color(color(&argv));
     command.build();

@@ -32,7 +32,7 @@ const MAX_ANSWER_BYTES: usize = 4 << 20;
 ///
 /// # Errors
 /// The file cannot be read, the engine cannot be reached, or it refuses.
-pub async fn swap(args: SwapArgs) -> anyhow::Result<()> {
+pub(super) async fn swap(args: SwapArgs) -> anyhow::Result<()> {
     let component = component(&args.file)?;
     let swapped: Swapped = ask(&args.engine, Method::POST, &path(&args.name, "swap")?, component).await?;
     say(&outcome(&swapped))
@@ -42,7 +42,7 @@ pub async fn swap(args: SwapArgs) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// The engine cannot be reached, or it refuses.
-pub async fn rollback(args: RollbackArgs) -> anyhow::Result<()> {
+pub(super) async fn rollback(args: RollbackArgs) -> anyhow::Result<()> {
     let swapped: Swapped = ask(&args.engine, Method::POST, &path(&args.name, "rollback")?, vec![]).await?;
     say(&outcome(&swapped))
 }
@@ -51,7 +51,7 @@ pub async fn rollback(args: RollbackArgs) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// The engine cannot be reached.
-pub async fn list(args: AdminArgs) -> anyhow::Result<()> {
+pub(super) async fn list(args: AdminArgs) -> anyhow::Result<()> {
     let list: PolicyList = ask(&args, Method::GET, "/policies", vec![]).await?;
     say(&table(&list.policies))
 }

@@ -8,11 +8,11 @@ use anyhow::Context;
 use super::args::{ClusterArgs, PolicyArgs};
 use crate::control;
 use crate::engine::core::Core;
+use crate::policy::Sandbox;
+use crate::policy::compile::Compiler;
 use crate::policy::contract::Node;
 use crate::policy::directory::{DirectoryEvent, PolicyDirectory};
 use crate::policy::registry::{Registry, RegistryOptions};
-use crate::policy::Sandbox;
-use crate::policy::compile::Compiler;
 use crate::route::HashKey;
 
 /// The node and the ranges. Node ports answer on the node's addresses, unless the caller knows better.

@@ -9,6 +9,7 @@ use super::endpoints::ResolvedEndpoint;
 use super::index::{ClassId, Namespace, records};
 use super::loads::Loads;
 use super::port::Outcome;
+use super::stages::Output;
 use crate::objects::model::Labels;
 use crate::policy::contract::{self, Fault, Partition, Planner};
 use crate::table::{CandidateSet, Endpoint, MAX_CANDIDATE_SETS, Port, PortRecord, ServiceId, Slot, Stage, Subset, VersionId};
@@ -37,6 +38,17 @@ pub(super) struct Cut {
 
 /// What a balancer made of candidate sets, by their members: sets of equal members share a plan.
 pub(super) type SetPlans = HashMap<Arc<[Slot]>, Arc<[u8]>>;
+
+impl Output for Selection {}
+
+impl Output for Cut {}
+
+impl Output for SetPlans {
+    /// Nobody is asked to balance nothing.
+    fn was_asked_for(&self) -> bool {
+        !self.is_empty()
+    }
+}
 
 /// Which slots hold the same endpoint, in the same state, as in the generation before.
 pub(super) struct Kept {

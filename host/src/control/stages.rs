@@ -1,5 +1,6 @@
 //! Which policy fills a stage of a Service port, and how it is asked for a plan: the version in force, with the version before it as
-//! a stand-in; what was planned from the same inputs is not planned again.
+//! a stand-in; what was planned from the same inputs is not planned again. Settings that it refuses do not undo what worked: those that
+//! it planned with last go on.
 
 use std::sync::Arc;
 
@@ -36,6 +37,14 @@ pub(super) struct InForce {
     settings: Vec<Setting>,
 }
 
+/// What a stage makes of its inputs.
+pub(super) trait Output {
+    /// Whether a policy was asked for it, and so accepts its settings.
+    fn was_asked_for(&self) -> bool {
+        true
+    }
+}
+
 /// What a version made of its inputs.
 #[derive(Debug)]
 pub(super) struct Memo<T> {
@@ -44,11 +53,22 @@ pub(super) struct Memo<T> {
     pub(super) output: T,
 }
 
+/// Settings that a version refused to plan with.
+#[derive(Debug)]
+struct Refusal {
+    version: VersionId,
+    record: Arc<PortRecord>,
+    why: String,
+}
+
 /// A stage of one Service port, between rebuilds.
 #[derive(Debug)]
 pub(super) struct StageState<T> {
     asked: Arc<str>,
     in_force: Option<InForce>,
+    /// What the policy last planned with: in force again where it refuses what the Service says now.
+    proven: Option<InForce>,
+    refusals: Vec<Refusal>,
     pub(super) current: Option<Memo<T>>,
     pub(super) stand_in: Option<Memo<T>>,
     /// The version in force failed: worth another try later.
@@ -57,11 +77,11 @@ pub(super) struct StageState<T> {
 
 impl<T> Default for StageState<T> {
     fn default() -> Self {
-        Self { asked: Arc::from(""), in_force: None, current: None, stand_in: None, faulted: false }
+        Self { asked: Arc::from(""), in_force: None, proven: None, refusals: Vec::new(), current: None, stand_in: None, faulted: false }
     }
 }
 
-impl<T> StageState<T> {
+impl<T: Output> StageState<T> {
     /// The names that this stage depends on: asked for, and in force.
     pub(super) fn names(&self) -> impl Iterator<Item = &Arc<str>> {
         std::iter::once(&self.asked).chain(self.in_force.iter().map(|in_force| &in_force.name))
@@ -69,6 +89,7 @@ impl<T> StageState<T> {
 
     /// Nothing that was planned may be used again.
     pub(super) fn forget(&mut self) {
+        self.refusals.clear();
         self.current = None;
         self.stand_in = None;
     }
@@ -108,35 +129,36 @@ impl<T> StageState<T> {
         session: &mut Session<'_>,
         service: &Service,
         diagnostics: &mut Vec<Diagnostic>,
-        mut attempt: impl FnMut(&mut dyn Planner, VersionId, &PortRecord, Option<T>) -> Result<T, Fault>,
+        attempt: impl FnMut(&mut dyn Planner, VersionId, &PortRecord, Option<T>) -> Result<T, Fault>,
         same: impl Fn(&T, &T) -> bool,
     ) {
-        let mut memos = [self.current.take(), self.stand_in.take()];
+        let memos = [self.current.take(), self.stand_in.take()];
+        let mut refusals = std::mem::take(&mut self.refusals);
         self.faulted = false;
         self.asked = Arc::clone(&choice.asked);
         self.in_force = Some(choice.in_force.clone());
         let Some(entry) = &choice.entry else { return };
-        let mut ask = |version: &Arc<PolicyVersion>| {
-            let usable = |memo: &&mut Option<Memo<T>>| {
-                memo.as_ref().is_some_and(|memo| memo.version.id == version.id && memo.record == choice.record)
-            };
-            let memo = memos.iter_mut().find(usable).and_then(Option::take).map(|memo| memo.output);
-            let planned = attempt(&mut *session.planner, version.id, &choice.record, memo);
-            planned
-                .map(|output| Memo { version: Arc::clone(version), record: Arc::clone(&choice.record), output })
-                .inspect_err(|fault| session.faults.push((version.id, fault.clone())))
-        };
-        match ask(&entry.current) {
+        refusals.retain(|refusal| refusal.record == choice.record && versions(entry).any(|version| version == refusal.version));
+        let former = self.proven.as_ref().and_then(|proven| choice.with_former(proven));
+        let mut asking = Asking { choice: &choice, former, memos, refusals, session, attempt };
+        match asking.settle(&entry.current) {
             Ok(current) => {
-                let before = entry.previous.as_ref().and_then(|version| ask(version).ok());
+                let before = entry.previous.as_ref().and_then(|version| asking.ask(version, &current.record).ok());
                 self.stand_in = before.filter(|before| same(&before.output, &current.output));
+                if current.record != choice.record {
+                    diagnostics.extend(asking.refusal(&entry.current).map(|why| refused_settings(&choice, service, why)));
+                }
                 self.current = Some(current);
             }
             Err(fault) => {
                 self.faulted = true;
-                self.current = entry.previous.as_ref().and_then(|version| ask(version).ok());
+                self.current = entry.previous.as_ref().and_then(|version| asking.settle(version).ok());
                 diagnostics.push(could_not_plan(&choice, service, &fault, self.current.is_some()));
             }
+        }
+        self.refusals = asking.refusals;
+        if let Some(current) = self.current.as_ref().filter(|current| current.output.was_asked_for()) {
+            self.proven = Some(InForce { name: choice.in_force.name, settings: current.record.settings.clone() });
         }
     }
 
@@ -148,12 +170,80 @@ impl<T> StageState<T> {
     }
 }
 
+impl Choice {
+    /// The Service port as the policy saw it when it last planned, where that differs from now in the settings.
+    fn with_former(&self, proven: &InForce) -> Option<Arc<PortRecord>> {
+        let differs = proven.name == self.in_force.name && proven.settings != self.in_force.settings;
+        differs.then(|| Arc::new(PortRecord { settings: proven.settings.clone(), ..PortRecord::clone(&self.record) }))
+    }
+}
+
+/// One round of asking a policy.
+struct Asking<'a, 's, T, F> {
+    choice: &'a Choice,
+    /// With the settings that it last planned with, where they are others.
+    former: Option<Arc<PortRecord>>,
+    memos: [Option<Memo<T>>; 2],
+    refusals: Vec<Refusal>,
+    session: &'a mut Session<'s>,
+    attempt: F,
+}
+
+impl<T, F: FnMut(&mut dyn Planner, VersionId, &PortRecord, Option<T>) -> Result<T, Fault>> Asking<'_, '_, T, F> {
+    /// What a version makes of the Service's settings or, where it refuses them, of those before.
+    fn settle(&mut self, version: &Arc<PolicyVersion>) -> Result<Memo<T>, Fault> {
+        let choice = self.choice;
+        let Some(former) = self.former.clone() else { return self.ask(version, &choice.record) };
+        // What a selector says of settings hangs on them alone; what the others say, on the endpoints too: they may think better of it.
+        let known = self.refusal(version).filter(|_| choice.stage == StageKind::Selector).map(|why| Fault::Refused(why.to_owned()));
+        let refused = match known {
+            Some(refused) => refused,
+            None => match self.ask(version, &choice.record) {
+                Err(fault @ Fault::Refused(_)) => fault,
+                settled => return settled,
+            },
+        };
+        self.ask(version, &former).map_err(|_| refused)
+    }
+
+    /// Why a version does not plan with the Service's settings.
+    fn refusal(&self, version: &Arc<PolicyVersion>) -> Option<&str> {
+        let known = |refusal: &&Refusal| refusal.version == version.id && refusal.record == self.choice.record;
+        self.refusals.iter().find(known).map(|refusal| refusal.why.as_str())
+    }
+
+    fn ask(&mut self, version: &Arc<PolicyVersion>, record: &Arc<PortRecord>) -> Result<Memo<T>, Fault> {
+        let usable =
+            |memo: &&mut Option<Memo<T>>| memo.as_ref().is_some_and(|memo| memo.version.id == version.id && memo.record == *record);
+        let memo = self.memos.iter_mut().find(usable).and_then(Option::take).map(|memo| memo.output);
+        let planned = (self.attempt)(&mut *self.session.planner, version.id, record, memo);
+        self.refusals.retain(|refusal| refusal.version != version.id || refusal.record != *record);
+        planned.map(|output| Memo { version: Arc::clone(version), record: Arc::clone(record), output }).inspect_err(|fault| {
+            self.session.faults.push((version.id, fault.clone()));
+            if let Fault::Refused(why) = fault {
+                self.refusals.push(Refusal { version: version.id, record: Arc::clone(record), why: why.clone() });
+            }
+            if self.choice.stage == StageKind::Selector {
+                // Asked for another plan, its planner no longer knows the one that it made: it could not put labels to groups.
+                self.memos
+                    .iter_mut()
+                    .filter(|memo| memo.as_ref().is_some_and(|memo| memo.version.id == version.id))
+                    .for_each(|memo| *memo = None);
+            }
+        })
+    }
+}
+
 fn options(stage: StageKind, service: &Service) -> (&StageOptions, &'static str) {
     match stage {
         StageKind::Selector => (&service.options.selector, DEFAULT_SELECTOR),
         StageKind::TrafficPolicy => (&service.options.traffic_policy, DEFAULT_TRAFFIC_POLICY),
         StageKind::Balancer => (&service.options.balancer, DEFAULT_BALANCER),
     }
+}
+
+fn versions(entry: &Entry) -> impl Iterator<Item = VersionId> {
+    std::iter::once(&entry.current).chain(&entry.previous).map(|version| version.id)
 }
 
 fn settings(options: &StageOptions) -> Vec<Setting> {
@@ -172,6 +262,22 @@ fn unknown_policy(stage: StageKind, catalogue: &Catalogue, service: &Service, as
     Diagnostic {
         remedy: Some(format!("{near}Known: {}. More come from --policy-dir", names.join(", "))),
         ..about(service, &field(stage), Severity::Error, message)
+    }
+}
+
+fn refused_settings(choice: &Choice, service: &Service, why: &str) -> Diagnostic {
+    let record = &choice.record;
+    let message = format!(
+        "{} {} refused the settings of Service {}/{} port {}: {why}; the settings before stay in force",
+        choice.stage.name(),
+        choice.in_force.name,
+        record.namespace,
+        record.name,
+        record.port
+    );
+    Diagnostic {
+        remedy: Some("mend the settings: after a restart the host does not know those before".to_owned()),
+        ..about(service, &field(choice.stage), Severity::Error, message)
     }
 }
 

@@ -8,4 +8,5 @@ mod findings;
 mod history;
 mod increments;
 mod policies;
+mod settings;
 mod support;

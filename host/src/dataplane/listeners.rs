@@ -24,7 +24,7 @@ pub struct Bound {
     pub address: SocketAddr,
 }
 
-/// A frontend that should be listened on and is not.
+/// A frontend that is not listened on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotServed {
     /// Its address.
@@ -33,6 +33,8 @@ pub struct NotServed {
     pub service: String,
     /// Why, and what to do.
     pub why: String,
+    /// It should not be: the kernel's refusal is the right answer to its clients. Nothing to warn of.
+    pub by_design: bool,
 }
 
 /// Listeners may use this part of the descriptors with one socket per worker and frontend; beyond, each frontend has one socket and
@@ -110,10 +112,17 @@ impl Listeners {
     }
 
     pub(super) fn not_served(&self, table: &Table) -> Vec<NotServed> {
-        let describe = |(key, why): (&FrontendKey, &String)| {
-            Some(NotServed { key: *key, service: service(table, table.frontend(key)?), why: why.clone() })
+        let describe = |(key, frontend): (&FrontendKey, &Frontend)| {
+            let (why, by_design) = match self.failures.get(key) {
+                Some(why) => (why.clone(), false),
+                None if !can_forward(table, frontend) => ("no endpoint to forward to: connections are refused".to_owned(), true),
+                None => return None,
+            };
+            Some(NotServed { key: *key, service: service(table, frontend), why, by_design })
         };
-        self.failures.iter().filter_map(describe).collect()
+        let mut not_served: Vec<_> = table.frontends.iter().filter_map(describe).collect();
+        not_served.sort_unstable_by_key(|not_served| not_served.key);
+        not_served
     }
 
     fn reconcile(&mut self, table: &Table, vip: &VipMap<'_>, again: bool) -> Commands {
@@ -205,10 +214,11 @@ fn place(table: &Table, key: &FrontendKey, frontend: &Frontend, vip: &VipMap<'_>
         Protocol::Udp => return Err("UDP is not served yet; TCP ports of the same Service are".into()),
         Protocol::Sctp => return Err("SCTP is not served; TCP ports of the same Service are".into()),
     }
-    if !table.port(frontend.service).is_some_and(|port| port.can_forward()) {
-        return Ok(None);
-    }
-    vip(key, frontend).map(Some)
+    if can_forward(table, frontend) { vip(key, frontend).map(Some) } else { Ok(None) }
+}
+
+fn can_forward(table: &Table, frontend: &Frontend) -> bool {
+    table.port(frontend.service).is_some_and(|port| port.can_forward())
 }
 
 fn service(table: &Table, frontend: &Frontend) -> String {

@@ -144,7 +144,7 @@ impl<P: Policies> DataPlane<P> {
         self.listeners.bound(&self.table)
     }
 
-    /// What should be listened on and is not, with the reason, sorted by key.
+    /// What is not listened on, with the reason, sorted by key.
     pub fn not_served(&self) -> Vec<NotServed> {
         self.listeners.not_served(&self.table)
     }

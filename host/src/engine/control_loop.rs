@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::core::Core;
+use super::health::Health;
 use super::{Options, VipMode, report, versions};
 use crate::admin::{self, Bound, EventLog, Metrics, PolicyReply, PolicyRequest, Readiness, SwapCount};
 use crate::control::Update;
@@ -40,7 +41,7 @@ pub(super) enum Event {
     /// Something happened in `--policy-dir`.
     Policy(DirectoryEvent),
     /// A swap or rollback by the admin port is through its checks.
-    Checked { result: Result<Swapped, Refusal>, verb: &'static str, reply: oneshot::Sender<PolicyReply> },
+    Checked { name: String, result: Result<Swapped, Refusal>, verb: &'static str, reply: oneshot::Sender<PolicyReply> },
     /// Drain and end.
     Stop,
 }
@@ -79,6 +80,7 @@ struct ControlLoop {
     /// What is not bound, as told last.
     not_served: BTreeSet<String>,
     stopping: bool,
+    health: Health,
     /// When plans that failed are made again, and how long after that.
     replan_at_ms: u64,
     replan_wait: Duration,
@@ -95,7 +97,9 @@ impl ControlLoop {
         let seed = fastrand::u64(..);
         let config = dataplane::Config {
             workers: options.workers,
-            max_connections: options.max_connections.unwrap_or_else(|| dataplane::limits::default_max_connections(dataplane::limits::descriptors())),
+            max_connections: options
+                .max_connections
+                .unwrap_or_else(|| dataplane::limits::default_max_connections(dataplane::limits::descriptors())),
             connect_timeout: options.connect_timeout,
             hash_key: options.hash_key,
             seed,
@@ -116,6 +120,7 @@ impl ControlLoop {
             swaps: BTreeMap::new(),
             not_served: BTreeSet::new(),
             stopping: false,
+            health: Health::default(),
             replan_at_ms: 0,
             replan_wait: RETRY,
             wiring,
@@ -157,7 +162,7 @@ impl ControlLoop {
         loop {
             match next.take() {
                 Some(Event::Policy(event)) => self.policy_file(event),
-                Some(Event::Checked { result, verb, reply }) => replies.push((self.checked(result, verb), reply)),
+                Some(Event::Checked { name, result, verb, reply }) => replies.push((self.checked(&name, result, verb), reply)),
                 Some(Event::Stop) => self.stopping = true,
                 None => {}
             }
@@ -186,12 +191,14 @@ impl ControlLoop {
         }
     }
 
-    /// Tries again what failed: binds every time, plans less and less often.
+    /// Tries again what failed: binds every time, plans less and less often. Tells of policies that fail.
     async fn retry(&mut self) {
         let addresses = &self.addresses;
         if self.plane.retry(&|key, frontend| addresses.bound(key, frontend)) {
             self.publish_bound();
         }
+        let (_, counters) = self.plane.snapshot().await;
+        self.health.look(&counters, &self.wiring.events);
         if self.clock.now_ms() < self.replan_at_ms {
             return;
         }
@@ -215,6 +222,7 @@ impl ControlLoop {
     }
 
     async fn publish(&mut self, update: Update) {
+        report::table(&self.table, &update);
         self.tell(update.diagnostics);
         let notices = self.addresses.prepare(&self.table, &update.table).await;
         for notice in notices {
@@ -235,7 +243,9 @@ impl ControlLoop {
 
     fn publish_bound(&mut self) {
         let bound = report::bound(&self.plane, self.wiring.bound.load().admin);
-        let why: BTreeSet<String> = bound.not_served.iter().map(|n| format!("{}: {} is not served: {}", n.service, n.address, n.why)).collect();
+        let not_served = self.plane.not_served().into_iter().filter(|not| !not.by_design);
+        let said = not_served.map(|n| format!("{}: {} is not served: {}", n.service, SocketAddr::new(n.key.ip, n.key.port), n.why));
+        let why: BTreeSet<String> = said.collect();
         for news in why.difference(&self.not_served) {
             report::notice(&self.wiring.events, admin::Severity::Warning, news.clone(), None);
         }
@@ -258,7 +268,7 @@ impl ControlLoop {
         }
     }
 
-    fn checked(&mut self, result: Result<Swapped, Refusal>, verb: &'static str) -> PolicyReply {
+    fn checked(&mut self, name: &str, result: Result<Swapped, Refusal>, verb: &'static str) -> PolicyReply {
         match result {
             Ok(swapped) => {
                 report::swapped(&self.wiring.events, &swapped, "the admin port");
@@ -268,7 +278,11 @@ impl ControlLoop {
                 }
                 Ok(report::reply(&swapped))
             }
-            Err(refusal) => Err(report::refusal(&refusal)),
+            Err(refusal) => {
+                self.count(name, "refused");
+                report::refused(&self.wiring.events, name, &refusal);
+                Err(report::refusal(&refusal))
+            }
         }
     }
 
@@ -276,9 +290,10 @@ impl ControlLoop {
         let registry = Arc::clone(&self.wiring.registry);
         let changes = self.wiring.changes.clone();
         // A swap compiles and tests for as long as a second: off this thread, and back as an event.
-        let check = move |verb, reply, work: Box<dyn FnOnce(&Registry) -> Result<Swapped, Refusal> + Send>| {
+        let check = move |name: String, verb, reply, work: Box<dyn FnOnce(&Registry, &str) -> Result<Swapped, Refusal> + Send>| {
             tokio::task::spawn_blocking(move || {
-                let _ = changes.blocking_send(Event::Checked { result: work(&registry), verb, reply });
+                let result = work(&registry, &name);
+                let _ = changes.blocking_send(Event::Checked { name, result, verb, reply });
             });
         };
         match request {
@@ -287,9 +302,9 @@ impl ControlLoop {
                 let _ = reply.send(report::policies(&self.wiring.registry.list(), &counters));
             }
             PolicyRequest::Swap { name, component, reply } => {
-                check("swapped", reply, Box::new(move |registry| registry.swap(&name, &component)));
+                check(name, "swapped", reply, Box::new(move |registry, name| registry.swap(name, &component)));
             }
-            PolicyRequest::Rollback { name, reply } => check("rolled-back", reply, Box::new(move |registry| registry.rollback(&name))),
+            PolicyRequest::Rollback { name, reply } => check(name, "rolled-back", reply, Box::new(Registry::rollback)),
         }
     }
 
@@ -378,9 +393,7 @@ impl Addresses {
     fn bound(&self, key: &FrontendKey, _: &Frontend) -> Result<SocketAddr, String> {
         let ip = match self {
             Self::AnyIp { .. } => key.ip,
-            Self::Loopback(map) => {
-                map.bound(key.ip).ok_or_else(|| "no loopback address stands for it; use --vip-mode anyip".to_owned())?
-            }
+            Self::Loopback(map) => map.bound(key.ip).ok_or_else(|| "no loopback address stands for it; use --vip-mode anyip".to_owned())?,
         };
         Ok(SocketAddr::new(ip, key.port))
     }

@@ -48,7 +48,7 @@ impl Core {
         let mut diagnostics = loaded.diagnostics;
         diagnostics.extend(review(&loaded.objects));
         self.controller.apply(self.store.replace(loaded.objects), now_ms);
-        let news = diagnostics.iter().filter(|diagnostic| !self.told.contains(diagnostic)).cloned().collect();
+        let news = diagnostics.iter().filter(|diagnostic| !self.told.iter().any(|told| told.same_finding(diagnostic))).cloned().collect();
         self.told = diagnostics;
         (self.controller.masked_table(), news)
     }
@@ -77,7 +77,11 @@ impl Core {
 
     /// Plans what is dirty; `None` when nothing is.
     pub fn rebuild(&mut self, now_ms: u64) -> Option<Update> {
-        self.controller.is_dirty().then(|| self.controller.rebuild(&mut self.planners, now_ms))
+        let mut update = self.controller.is_dirty().then(|| self.controller.rebuild(&mut self.planners, now_ms))?;
+        // The review of the objects names the same lack with what nearly matches; once is enough.
+        let told = |diagnostic: &Diagnostic| self.told.iter().any(|told| told.same_subject(diagnostic));
+        update.diagnostics.retain(|diagnostic| !told(diagnostic));
+        Some(update)
     }
 
     /// All that is wrong with the files and with what they ask for, in one pass: for `check`.

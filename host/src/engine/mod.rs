@@ -1,8 +1,9 @@
 //! The life of a host: wires source, control, policies, data plane and admin, and ends them in order. `core` is the same without
 //! sockets, which `route` and `check` use.
 
-pub mod core;
 mod control_loop;
+pub mod core;
+mod health;
 pub mod offline;
 mod options;
 mod report;

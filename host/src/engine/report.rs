@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::SystemTime;
 
 use crate::admin::{self, Bound, BoundFrontend, Event, EventLog, NotServed, PolicyStatus, Refused, RefusedKind};
+use crate::control::Update;
 use crate::dataplane::DataPlane;
 use crate::objects::{Diagnostic, Severity};
 use crate::policy::Refusal;
@@ -11,7 +12,7 @@ use crate::policy::counters::PolicyCounters;
 use crate::policy::registry::{self, Swapped};
 use crate::policy::worker::WorkerPolicies;
 use crate::route::explain::frontend_name;
-use crate::table::Protocol;
+use crate::table::{Protocol, ServiceId, Table};
 
 /// Something that is no diagnostic of a manifest.
 pub(super) fn notice(events: &EventLog, severity: admin::Severity, message: String, remedy: Option<String>) {
@@ -40,6 +41,19 @@ pub(super) fn diagnostic(events: &EventLog, diagnostic: Diagnostic) {
     };
     let Diagnostic { severity: _, file, line, column: _, object, field, message, remedy } = diagnostic;
     events.record(Event { time: SystemTime::now(), severity, file, line, object, field, message, remedy });
+}
+
+/// Which Service ports a new table changes, for whoever waits for a change to be seen.
+pub(super) fn table(before: &Table, update: &Update) {
+    // A table that only masks endpoints is followed at once by the one that is worth a line.
+    if update.table.generation == before.generation || update.changed.len() + update.removed.len() == 0 {
+        return;
+    }
+    let port = |id: &ServiceId| update.table.port(*id).or_else(|| before.port(*id)).map(ToString::to_string);
+    let named: Vec<String> = update.changed.iter().chain(&update.removed).take(MAX_NAMED).filter_map(port).collect();
+    let more = (update.changed.len() + update.removed.len()).saturating_sub(MAX_NAMED);
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    tracing::info!("table generation {}: {}{more}", update.table.generation, named.join(", "));
 }
 
 /// A policy has a new version in force.
@@ -123,6 +137,9 @@ pub(super) fn policies(policies: &[registry::PolicyStatus], counters: &[Vec<Poli
     };
     policies.iter().map(status).collect()
 }
+
+/// Service ports that one log line names.
+const MAX_NAMED: usize = 5;
 
 fn protocol_name(protocol: Protocol) -> &'static str {
     match protocol {

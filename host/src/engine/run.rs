@@ -46,7 +46,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let _file_watch = source::watch(&options.files, {
         let files = Arc::clone(&files);
         move || files.notify_one()
-    }).context("watching -f")?;
+    })
+    .context("watching -f")?;
 
     let handle = Handle {
         readiness: readiness_seen,
@@ -62,7 +63,18 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     }));
     tracing::info!("admin listening on http://{admin_address}");
 
-    let wiring = Wiring { options, registry, events, bound, readiness, metrics_asked, policies_asked, files, changes: changes.clone(), changes_seen };
+    let wiring = Wiring {
+        options,
+        registry,
+        events,
+        bound,
+        readiness,
+        metrics_asked,
+        policies_asked,
+        files,
+        changes: changes.clone(),
+        changes_seen,
+    };
     let (ended, control_ended) = oneshot::channel();
     let control = thread::Builder::new().name("control".to_owned()).spawn(move || {
         let _ = ended.send(control_loop::run(wiring));

@@ -7,7 +7,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::record::{ConnectError, Outcome};
-use super::snapshot::{EndpointSnapshot, FRONTEND_KINDS, ServiceKey, ServiceSnapshot, Snapshot, Tally};
+use super::snapshot::{EndpointSnapshot, FRONTEND_KINDS, FallbackKey, ServiceKey, ServiceSnapshot, Snapshot, Tally};
+use crate::policy::contract::StageKind;
+use crate::route::{By, Decision};
 use crate::table::{Endpoint, FrontendKind, Port, ServiceId, Table};
 
 /// The counters of one worker.
@@ -17,6 +19,7 @@ pub struct Counters {
     accept_errors: RefCell<BTreeMap<&'static str, u64>>,
     accept_pauses: Cell<u64>,
     outcomes_untold: Cell<u64>,
+    fallbacks: RefCell<BTreeMap<FallbackKey, u64>>,
     services: RefCell<HashMap<ServiceId, Rc<Service>>>,
     /// Services that are gone and still have connections.
     departed: RefCell<Vec<Rc<Service>>>,
@@ -67,6 +70,28 @@ impl Counters {
         self.totals.borrow().active
     }
 
+    /// A connection was decided: counts each stage that was not decided by the version in force.
+    pub fn decided(&self, port: &Port, decision: &Decision) {
+        self.stage_decided(StageKind::Selector, &port.selector.name, &decision.selector);
+        self.stage_decided(StageKind::TrafficPolicy, &port.traffic_policy.name, &decision.traffic_policy);
+        self.retried(port, decision);
+    }
+
+    /// Another endpoint was decided on: only the balancer was asked.
+    pub fn retried(&self, port: &Port, decision: &Decision) {
+        self.stage_decided(StageKind::Balancer, &port.balancer.name, &decision.balancer);
+    }
+
+    fn stage_decided(&self, stage: StageKind, policy: &Arc<str>, by: &By) {
+        let (by, fault) = match by {
+            By::Current | By::NotAsked(_) => return,
+            By::StandIn(fault) => ("stand-in", fault),
+            By::Fallback(fault) => ("native", fault),
+        };
+        let key = FallbackKey { policy: Arc::clone(policy), stage, reason: fault.class(), by };
+        *self.fallbacks.borrow_mut().entry(key).or_default() += 1;
+    }
+
     /// `accept` failed.
     pub fn accept_failed(&self, reason: &'static str) {
         *self.accept_errors.borrow_mut().entry(reason).or_default() += 1;
@@ -110,6 +135,7 @@ impl Counters {
             accept_errors: self.accept_errors.borrow().clone(),
             accept_pauses: self.accept_pauses.get(),
             outcomes_untold: self.outcomes_untold.get(),
+            fallbacks: self.fallbacks.borrow().clone(),
             ..Snapshot::default()
         };
         for service in self.services.borrow().values().chain(self.departed.borrow().iter()) {

@@ -10,4 +10,4 @@ pub mod snapshot;
 
 pub use decision_log::{DecisionLog, LogSender};
 pub use record::{ConnectError, ConnectFailure, ConnectionRecord, Outcome};
-pub use snapshot::{EndpointSnapshot, ServiceKey, ServiceSnapshot, Snapshot, Tally};
+pub use snapshot::{EndpointSnapshot, FallbackKey, ServiceKey, ServiceSnapshot, Snapshot, Tally};

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::record::{ConnectError, Outcome};
+use crate::policy::contract::StageKind;
 use crate::table::{FrontendKind, Port};
 
 /// All counts at one moment, of one worker or summed over several.
@@ -17,12 +18,27 @@ pub struct Snapshot {
     pub accept_pauses: u64,
     /// Outcomes that no policy was told of, because too many came in one tick.
     pub outcomes_untold: u64,
+    /// Stages that were not decided by the policy version in force.
+    pub fallbacks: BTreeMap<FallbackKey, u64>,
     /// Clients that session affinity holds an endpoint for.
     pub affinity_pins: u64,
     /// Clients that lost their pin because there were too many.
     pub affinity_evicted: u64,
     /// By Service port. A Service that is gone leaves with its last connection.
     pub services: BTreeMap<ServiceKey, ServiceSnapshot>,
+}
+
+/// Why a stage was decided by another than the policy version in force.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FallbackKey {
+    /// The policy's name, as the Service asked for it.
+    pub policy: Arc<str>,
+    /// The stage.
+    pub stage: StageKind,
+    /// `Fault::class`; `not-asked` also where it could not plan.
+    pub reason: &'static str,
+    /// `stand-in` (the version before) or `native` (the host).
+    pub by: &'static str,
 }
 
 /// Names of a Service port; the two IP families of one share it.
@@ -202,6 +218,9 @@ impl Snapshot {
         self.totals.merge(&other.totals);
         for (reason, count) in &other.accept_errors {
             *self.accept_errors.entry(reason).or_default() += count;
+        }
+        for (key, count) in &other.fallbacks {
+            *self.fallbacks.entry(key.clone()).or_default() += count;
         }
         self.accept_pauses += other.accept_pauses;
         self.outcomes_untold += other.outcomes_untold;

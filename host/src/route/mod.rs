@@ -95,8 +95,15 @@ pub fn decide<D: Decider + ?Sized>(port: &Port, decider: &mut D, connection: &Co
         |planned| decider.choose_subset(planned.version.id, connection, group),
         || native_verdict(port, connection, group),
     );
-    let mut decision =
-        Decision { group, selector, verdict, traffic_policy, set: None, balancer: By::NotAsked(""), fate: Fate::Reject(Reason::NoCandidates) };
+    let mut decision = Decision {
+        group,
+        selector,
+        verdict,
+        traffic_policy,
+        set: None,
+        balancer: By::NotAsked(""),
+        fate: Fate::Reject(Reason::NoCandidates),
+    };
     if port.options.refuse_on_failure && (failed(&decision.selector) || failed(&decision.traffic_policy)) {
         return decision.ended(Fate::Reject(Reason::OnFailure));
     }

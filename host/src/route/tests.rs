@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::*;
 use crate::policy::contract::{self, Node, ServicePort};
 use crate::table::{
-    CandidateSet, Conditions, Endpoint, Fallback, FrontendKind, Load, Locality, Origin, PolicyVersion, PortOptions, Protocol, Subset, VersionId,
+    CandidateSet, Conditions, Endpoint, Fallback, FrontendKind, Load, Locality, Origin, PolicyVersion, PortOptions, Protocol, Subset,
+    VersionId,
 };
 
 /// Answers from three queues; what was asked is kept.

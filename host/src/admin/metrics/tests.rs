@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::*;
-use crate::observe::{EndpointSnapshot, ServiceSnapshot, Tally};
+use crate::observe::{EndpointSnapshot, FallbackKey, ServiceSnapshot, Tally};
 use crate::policy::contract::StageKind;
 use crate::table::{PolicyVersion, VersionId};
 
@@ -22,8 +22,13 @@ fn small() -> Metrics {
     let tally = Tally { accepted: 7, rejected: 1, closed: 4, reset: 1, active: 1, bytes_in: 100, bytes_out: 200, ..Tally::default() };
     let endpoint = EndpointSnapshot { connections: 6, active: 1, failures: [3, 0, 0, 0], ..EndpointSnapshot::default() };
     let service = ServiceSnapshot { tally, endpoints: BTreeMap::from([("10.0.0.1:80".into(), endpoint)]), ..ServiceSnapshot::default() };
-    let traffic =
-        Snapshot { accept_errors: BTreeMap::from([("files", 5)]), services: BTreeMap::from([(key, service)]), ..Snapshot::default() };
+    let fallback = |reason, by| FallbackKey { policy: "round-robin".into(), stage: StageKind::Balancer, reason, by };
+    let traffic = Snapshot {
+        accept_errors: BTreeMap::from([("files", 5)]),
+        fallbacks: BTreeMap::from([(fallback("no-opinion", "native"), 2), (fallback("trap", "stand-in"), 4)]),
+        services: BTreeMap::from([(key, service)]),
+        ..Snapshot::default()
+    };
     Metrics {
         generation: 42,
         listeners: 8,

@@ -5,10 +5,10 @@ use crate::objects::model::{Pod, Service, ServiceOptions, StageOptions};
 use crate::policy::contract::{Partition, StageKind};
 use crate::table::{MAX_CANDIDATE_SETS, Port, Subset, VersionId};
 
-const OLD: VersionId = VersionId(10);
-const NEW: VersionId = VersionId(11);
+pub(super) const OLD: VersionId = VersionId(10);
+pub(super) const NEW: VersionId = VersionId(11);
 
-fn asks(stage: StageKind, policy: &str, settings: &[(&str, &str)]) -> ServiceOptions {
+pub(super) fn asks(stage: StageKind, policy: &str, settings: &[(&str, &str)]) -> ServiceOptions {
     let chosen = StageOptions { policy: Some(policy.into()), settings: labels(settings) };
     let mut options = ServiceOptions::default();
     match stage {
@@ -20,7 +20,7 @@ fn asks(stage: StageKind, policy: &str, settings: &[(&str, &str)]) -> ServiceOpt
 }
 
 /// `web` asks for `mine` in a stage, `other` for nothing; each has two pods, one of them here.
-fn bench(stage: StageKind) -> Bench {
+pub(super) fn bench(stage: StageKind) -> Bench {
     let mut bench = Bench::new();
     let mut known = catalogue();
     swap(&mut known, stage, "mine", OLD, None);
@@ -38,7 +38,7 @@ fn bench(stage: StageKind) -> Bench {
     bench
 }
 
-fn versions(port: &Port, stage: StageKind) -> (Option<VersionId>, Option<VersionId>) {
+pub(super) fn versions(port: &Port, stage: StageKind) -> (Option<VersionId>, Option<VersionId>) {
     fn of<P>(stage: &crate::table::Stage<P>) -> (Option<VersionId>, Option<VersionId>) {
         (stage.current.as_ref().map(|p| p.version.id), stage.stand_in.as_ref().map(|p| p.version.id))
     }
@@ -49,7 +49,7 @@ fn versions(port: &Port, stage: StageKind) -> (Option<VersionId>, Option<Version
     }
 }
 
-const STAGES: [StageKind; 3] = [StageKind::Selector, StageKind::TrafficPolicy, StageKind::Balancer];
+pub(super) const STAGES: [StageKind; 3] = [StageKind::Selector, StageKind::TrafficPolicy, StageKind::Balancer];
 
 #[test]
 fn a_swap_concerns_the_users_of_that_policy_alone() {

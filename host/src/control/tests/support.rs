@@ -172,6 +172,10 @@ pub(super) struct Native {
     planned: BTreeMap<(VersionId, ServiceId), PortRecord>,
     pub(super) asked: Vec<(&'static str, VersionId, ServiceId)>,
     pub(super) faulty: BTreeSet<VersionId>,
+    /// Settings that these versions refuse, as `key: value`.
+    pub(super) refused: BTreeSet<(VersionId, &'static str)>,
+    /// What these versions last planned with.
+    pub(super) accepted: BTreeMap<VersionId, Vec<contract::Setting>>,
     /// What these traffic policies return instead.
     pub(super) partitions: BTreeMap<VersionId, Partition>,
     /// These selectors name so many groups.
@@ -187,6 +191,19 @@ impl Native {
         self.asked.push((what, version, service));
         if self.faulty.contains(&version) { Err(Fault::Trap("unreachable".into())) } else { Ok(()) }
     }
+
+    fn read_settings(&mut self, version: VersionId, port: &PortRecord) -> Result<(), Fault> {
+        let refused = |setting: &&contract::Setting| {
+            self.refused.iter().any(|(of, text)| *of == version && *text == format!("{}: {}", setting.key, setting.value))
+        };
+        match port.settings.iter().find(refused) {
+            Some(setting) => Err(Fault::Refused(format!("{} cannot be {}", setting.key, setting.value))),
+            None => {
+                self.accepted.insert(version, port.settings.clone());
+                Ok(())
+            }
+        }
+    }
 }
 
 fn split(port: &PortRecord) -> Option<(&str, Vec<&str>)> {
@@ -196,7 +213,10 @@ fn split(port: &PortRecord) -> Option<(&str, Vec<&str>)> {
 
 impl Planner for Native {
     fn plan_selector(&mut self, version: VersionId, port: &PortRecord) -> Result<Grouping, Fault> {
+        // As the host's planners do: whatever comes of it, the plan before is gone.
+        self.planned.remove(&(version, port.id));
         self.enter("selector", version, port.id)?;
+        self.read_settings(version, port)?;
         self.planned.insert((version, port.id), port.clone());
         let groups = match (self.groups.get(&version), split(port)) {
             (Some(count), _) => (0..*count).map(|at| at.to_string()).collect(),
@@ -220,6 +240,7 @@ impl Planner for Native {
 
     fn plan_traffic_policy(&mut self, version: VersionId, port: &PortRecord, endpoints: &[contract::Endpoint]) -> Result<Partition, Fault> {
         self.enter("traffic-policy", version, port.id)?;
+        self.read_settings(version, port)?;
         if let Some(partition) = self.partitions.get(&version) {
             return Ok(partition.clone());
         }
@@ -232,6 +253,7 @@ impl Planner for Native {
 
     fn plan_balancer(&mut self, version: VersionId, port: &PortRecord, members: &[contract::Endpoint]) -> Result<Vec<u8>, Fault> {
         self.enter("balancer", version, port.id)?;
+        self.read_settings(version, port)?;
         Ok(members.iter().map(|e| e.key.as_str()).collect::<Vec<_>>().join(" ").into_bytes())
     }
 

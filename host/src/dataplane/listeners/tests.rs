@@ -45,8 +45,16 @@ fn every_worker_listens_for_what_can_be_forwarded() {
     let bound = listeners.bound(&table);
     assert_eq!(bound.iter().map(|bound| bound.service.as_str()).collect::<Vec<_>>(), ["default/s0:80", "default/s1:80"]);
     assert!(bound.iter().all(|bound| bound.address.port() != 0));
-    assert!(listeners.not_served(&table).is_empty());
+    let refused = NotServed {
+        key: key(2, Protocol::Tcp),
+        service: "default/s2:80".into(),
+        why: "no endpoint to forward to: connections are refused".into(),
+        by_design: true,
+    };
+    assert_eq!(listeners.not_served(&table), [refused]);
     assert!(listeners.update(&table, &loopback).is_empty(), "nothing changed");
+    let _open = listeners.update(&services(3, 3), &loopback);
+    assert!(listeners.not_served(&services(3, 3)).is_empty());
 }
 
 #[test]
@@ -87,17 +95,21 @@ fn beyond_a_quarter_of_the_descriptors_frontends_are_spread() {
 #[test]
 fn udp_and_what_has_no_place_are_said_not_to_be_served() {
     let mut listeners = Listeners::new(WORKERS, 1000);
-    let mut table = services(2, 2);
-    table.frontends.insert(key(9, Protocol::Udp), Frontend { kind: FrontendKind::ClusterIp, service: 0 });
+    let mut table = services(3, 2);
+    table.frontends.insert(key(9, Protocol::Udp), Frontend { kind: FrontendKind::ClusterIp, service: 2 });
     let place = |key: &FrontendKey, frontend: &Frontend| match key.ip {
         ip if ip == std::net::Ipv4Addr::new(10, 97, 72, 1) => Err("no place for it".into()),
         _ => loopback(key, frontend),
     };
     let commands = listeners.update(&table, &place);
     assert_eq!(opened(&commands).len(), 2);
-    let why: Vec<_> = listeners.not_served(&table).into_iter().map(|not| (not.service, not.why)).collect();
-    assert_eq!(why[0], ("default/s1:80".into(), "no place for it".into()));
-    assert!(why[1].1.starts_with("UDP is not served yet"));
+    let not_served = listeners.not_served(&table);
+    assert_eq!(
+        not_served.iter().map(|not| (not.service.as_str(), not.by_design)).collect::<Vec<_>>(),
+        [("default/s1:80", false), ("default/s2:80", true), ("default/s2:80", false),]
+    );
+    assert_eq!(not_served[0].why, "no place for it");
+    assert!(not_served[2].why.starts_with("UDP is not served yet"), "with or without endpoints");
 }
 
 #[test]
