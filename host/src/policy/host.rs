@@ -202,10 +202,10 @@ impl GuestLog {
     }
 }
 
-/// At most `bytes` of `text`, without control characters: nothing that a terminal would obey.
+/// At most `bytes` of `text`, on one line and without control characters: nothing that a terminal would obey.
 fn clean(text: &str, bytes: usize) -> String {
     let end = text.floor_char_boundary(bytes);
-    text[..end].chars().filter(|c| !c.is_control()).collect()
+    text[..end].trim_end().chars().map(|c| if c == '\n' { ' ' } else { c }).filter(|c| !c.is_control()).collect()
 }
 
 #[cfg(test)]
@@ -216,6 +216,7 @@ mod tests {
     #[test]
     fn a_line_is_cut_at_a_character_and_loses_escapes() {
         assert_eq!(clean("\x1b[31mred\x07\r\n", 256), "[31mred");
+        assert_eq!(clean("panicked at a.rs:1:2:\nno", 256), "panicked at a.rs:1:2: no");
         assert_eq!(clean("ééé", 3), "é");
         assert_eq!(clean("abc", 2), "ab");
     }
