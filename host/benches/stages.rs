@@ -5,7 +5,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a measurement may stop where it fails")]
 
 use std::hint::black_box;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
@@ -23,6 +23,15 @@ use pointsman_sdk::types::{Endpoint, ServicePort};
 const BALANCERS: [&str; 6] = ["round-robin", "random", "two-choices", "maglev", "rendezvous", "least-connections"];
 const SIZES: [u32; 3] = [10, 1_000, 10_000];
 
+/// One for all, so that each policy is compiled once.
+static REGISTRY: LazyLock<Arc<Registry>> = LazyLock::new(registry);
+
+fn registry() -> Arc<Registry> {
+    // A loop that does nothing but decide takes a whole core, which is what this limit is there to stop.
+    let limits = Limits { core_share_percent: u32::MAX, ..Limits::default() };
+    Registry::new(Sandbox::new(limits, Compiler::InProcess).unwrap(), RegistryOptions::default())
+}
+
 /// A Service port with its three policies planned, as the control side makes it.
 struct Bench {
     registry: Arc<Registry>,
@@ -35,14 +44,14 @@ struct Bench {
 
 impl Bench {
     fn new(balancer: &str, size: u32) -> Self {
-        // A loop that does nothing but decide takes a whole core, which is what this limit is there to stop.
-        let limits = Limits { core_share_percent: u32::MAX, ..Limits::default() };
-        let sandbox = Sandbox::new(limits, Compiler::InProcess).unwrap();
-        let registry = Registry::new(sandbox, RegistryOptions::default());
+        Self::over(&REGISTRY, balancer, size)
+    }
+
+    fn over(registry: &Arc<Registry>, balancer: &str, size: u32) -> Self {
         let version = |stage, name: &str| Arc::clone(&registry.catalogue().entry(stage, name).unwrap().current);
         let (selector, traffic_policy) = (version(StageKind::Selector, "label-selector"), version(StageKind::TrafficPolicy, "kubernetes"));
         let balancer = version(StageKind::Balancer, balancer);
-        let mut planners = Planners::new(Arc::clone(&registry));
+        let mut planners = Planners::new(Arc::clone(registry));
         let record = native::port(0);
         let endpoints = native::endpoints(&vec![1; size as usize]);
         let grouping = planners.plan_selector(selector.id, &record).unwrap();
@@ -55,7 +64,7 @@ impl Bench {
             ..unplanned(&record, &endpoints, subsets)
         };
         let table = Arc::new(Table { generation: 1, ports: [Some(Arc::new(port))].into_iter().collect(), ..Table::default() });
-        Self { registry, planners, record, endpoints, balancer, table }
+        Self { registry: Arc::clone(registry), planners, record, endpoints, balancer, table }
     }
 
     fn worker(&self) -> WorkerPolicies {
@@ -186,7 +195,7 @@ fn change(criterion: &mut Criterion) {
 /// From nothing to the three default policies, planned and adopted: what a start pays.
 fn start(criterion: &mut Criterion) {
     let began = Instant::now();
-    let bench = Bench::new("round-robin", 10);
+    let bench = Bench::over(&registry(), "round-robin", 10);
     let worker = bench.worker();
     println!("\nsandbox, three policies compiled, planned and adopted: {:?} ({} versions)", began.elapsed(), worker.counters().len());
     let policy = bench.registry.loaded(bench.balancer.id).unwrap();

@@ -32,7 +32,7 @@ pub struct PolicyCounters {
     pub fuel_max: u64,
     /// Decisions by fuel: bucket n counts those below 2ⁿ and not below 2ⁿ⁻¹.
     pub fuel_buckets: [u64; FUEL_BUCKETS],
-    /// Estimated processor time, in nanoseconds: one call in 64 on average is timed.
+    /// Estimated processor time, in nanoseconds: one call in 256 on average is timed.
     pub busy_ns: u64,
     /// The most linear memory that one instance held.
     pub memory_peak_bytes: u64,

@@ -33,8 +33,9 @@ struct Bounds {
     subsets: u32,
 }
 
-/// One decision in this many is timed, on average; the distance varies, so that a policy cannot know which.
-const TIMED_ONE_IN: u32 = 64;
+/// One decision in this many is timed, on average; the distance varies, so that a policy cannot know which. Timing one takes two system
+/// calls, some 0.5 µs. A policy that is to reach its share of a core within its fuel must be called 1,000 times a second.
+const TIMED_ONE_IN: u32 = 256;
 
 impl WorkerPolicies {
     /// A worker without policies. The seed, another on each worker, is passed to `configure` and spreads the rebuilding.
