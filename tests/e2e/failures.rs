@@ -310,3 +310,21 @@ fn endpoints_that_come_and_go_cost_nothing() -> Result<()> {
     ensure!(site.backends[2].accepted() > before, "the last endpoint stands still");
     accounts::balance_of_services(&site.engine, tally.answered()).map(drop)
 }
+
+/// The only endpoint is exchanged for another in one step: at no moment is there nobody, so no connection may meet a closed door.
+#[test]
+fn exchanging_every_endpoint_at_once_costs_nothing() -> Result<()> {
+    let site = Site::named("exchanging_every_endpoint", &["a", "b"])?;
+    let all = site.backend_addresses();
+    site.endpoints(&all[..1])?;
+    let flow = load::Flow::start(site.address()?, 1_000);
+    flow.pass(50)?;
+    for n in 0..40 {
+        site.endpoints(&all[(n + 1) % 2..][..1])?;
+        flow.pass(40)?;
+    }
+    let tally = flow.stop();
+    ensure!(tally.failures.is_empty(), "{tally:?}");
+    ensure!(tally.of("a") > 0 && tally.of("b") > 0, "nothing was exchanged: {tally:?}");
+    accounts::balance_of_services(&site.engine, tally.answered()).map(drop)
+}

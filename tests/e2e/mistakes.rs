@@ -52,7 +52,7 @@ fn mistakes(site: &Site) -> Vec<Mistake> {
         mistake(
             "range.yaml",
             Service::new("range").spec("type", "NodePort").selector("app", "x").port("{port: 8080, nodePort: 80}").yaml(),
-            None,
+            Some("nodePort: 80"),
             "spec.ports[0].nodePort",
             &["30000"],
         ),
@@ -60,14 +60,14 @@ fn mistakes(site: &Site) -> Vec<Mistake> {
         mistake(
             "outside.yaml",
             service("outside").spec("clusterIP", "172.31.0.1").yaml(),
-            None,
+            Some("clusterIP: 172.31.0.1"),
             "spec.clusterIP",
             &["range", "CIDR", "10."],
         ),
         mistake(
             "taken.yaml",
             service("taken").cluster_ip(site.range.cluster_ip(10)).yaml(),
-            None,
+            Some("clusterIP:"),
             "spec.clusterIP",
             &["default/web", "taken", "allocated", "already"],
         ),
