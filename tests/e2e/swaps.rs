@@ -390,10 +390,13 @@ fn outcomes_reach_a_balancer_that_learns() -> Result<()> {
     // The learner picks the first by key: the dead one.
     let dead = range.dead_address(0)?;
     let backend = pointsman_tests::Backend::named(range.backend_ip(1), "alive")?;
-    let site = Site::of(range, vec![backend], &[dead], |service| service, |launch| launch)?;
-    std::fs::write(site.engine.policy_dir().join("learner.wasm"), component("learner")?)?;
-    poll::until("the policy to be known", || site.engine.digest("balancer", "learner").map(Some))?;
-    site.service(|service| service.annotation("balancer", "learner"))?;
+    let manifests = pointsman_tests::Manifests::new()?;
+    // In force from the first connection on: what another balancer met before would be told to this one too.
+    let service = Service::new("web").cluster_ip(range.cluster_ip(10)).port("{port: 8080}").annotation("balancer", "learner");
+    let text = service.yaml() + &pointsman_tests::manifest::endpoints("web", &[dead, backend.address()]);
+    manifests.write("all.yaml", &text)?;
+    let engine = Launch::new(&range, manifests.path())?.policy("learner", component("learner")?)?.start()?;
+    let site = Site { engine, manifests, backends: vec![backend], range };
     let learned = |decision: &Value| decision["stages"][2]["policy"] == "learner" && decision["attempts"].is_null();
     poll::until("picks that avoid the dead endpoint", || {
         load::in_a_row(site.address()?, 5).none_lost(5)?;
