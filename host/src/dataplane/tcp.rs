@@ -22,12 +22,17 @@ use super::worker::Worker;
 use crate::observe::counters::ConnectionCounter;
 use crate::observe::{ConnectError, ConnectFailure, ConnectionRecord, Outcome};
 use crate::policy::contract::{Connection, Outcome as Learned, OutcomeKind, Slot};
-use crate::route::{self, Decision, Fate, MAX_ATTEMPTS};
+use crate::route::{self, Decision, Fate, MAX_ATTEMPTS, Reason};
 use crate::table::{Frontend, FrontendKey, LoadGuard, Port, Table};
 
 /// Decides a connection that was just accepted. Those that go nowhere end here, with a reset: user space cannot take back a handshake,
 /// so a drop is a reset too, counted and logged as what it is.
 pub(super) fn begin<P: Policies>(worker: &Rc<Worker<P>>, key: FrontendKey, client: TcpStream, from: SocketAddr) {
+    begin_or_wait(worker, key, client, from, true);
+}
+
+/// The same; a connection that finds all endpoints gone, and the plan that knows the new ones still to come, may wait for that once.
+fn begin_or_wait<P: Policies>(worker: &Rc<Worker<P>>, key: FrontendKey, client: TcpStream, from: SocketAddr, may_wait: bool) {
     let table = Arc::clone(&worker.table.borrow());
     let Some((frontend, port)) = lookup(&table, &key) else {
         worker.counters.accepted_unknown().ended(Outcome::Rejected);
@@ -41,6 +46,14 @@ pub(super) fn begin<P: Policies>(worker: &Rc<Worker<P>>, key: FrontendKey, clien
     let pinned = pinned(worker, port, &connection);
     let decision = route::decide(port, &mut *worker.policies.borrow_mut(), &connection, pinned);
     let fate = decision.fate;
+    if may_wait && fate == Fate::Reject(Reason::NoCandidates) && port.awaits_plan() {
+        let (worker, seen) = (Rc::clone(worker), table.generation);
+        tokio::task::spawn_local(async move {
+            worker.newer_table(seen).await;
+            begin_or_wait(&worker, key, client, from, false);
+        });
+        return;
+    }
     worker.counters.decided(port, &decision);
     let mut open = Open {
         worker: Rc::clone(worker),
@@ -118,7 +131,14 @@ impl<P: Policies> Open<P> {
             if connection.attempt == MAX_ATTEMPTS {
                 return None;
             }
-            slot = self.decide_again(&connection)?;
+            slot = match self.decide_again(&connection) {
+                None if self.worker.awaits_plan(&self.record.frontend) => {
+                    let seen = self.worker.table.borrow().generation;
+                    self.worker.newer_table(seen).await;
+                    self.decide_again(&connection)?
+                }
+                slot => slot?,
+            };
         }
     }
 

@@ -22,10 +22,13 @@ use crate::observe::counters::Counters;
 use crate::observe::{LogSender, Snapshot};
 use crate::policy::contract::Outcome;
 use crate::route::HashKey;
-use crate::table::Table;
+use crate::table::{FrontendKey, Table};
 
 /// How often a worker does its housekeeping: mends policies, reports outcomes, frees what has expired.
 pub(super) const TICK: Duration = Duration::from_millis(100);
+
+/// A connection waits this long for a plan at the most: as long as a policy may take to make one.
+const MAX_PLAN_WAIT: Duration = Duration::from_secs(2);
 
 /// Outcomes that wait for the next tick; more are counted and not told.
 const MAX_OUTCOMES: usize = 8192;
@@ -63,6 +66,8 @@ pub(super) struct Worker<P> {
     pub(super) counters: Counters,
     /// A connection has ended.
     pub(super) freed: Notify,
+    /// A table was put in force.
+    renewed: Notify,
     outcomes: RefCell<Vec<Outcome>>,
 }
 
@@ -98,6 +103,7 @@ fn run<P: Policies>(setup: Setup<P>, commands: mpsc::UnboundedReceiver<Command<P
         buffer: RefCell::new(vec![0; BUFFER_BYTES].into_boxed_slice()),
         counters: Counters::default(),
         freed: Notify::new(),
+        renewed: Notify::new(),
         outcomes: RefCell::default(),
     });
     let mut steward = Steward { worker: Rc::clone(&worker), listeners: HashMap::new() };
@@ -176,6 +182,21 @@ impl<P: Policies> Worker<P> {
         }
     }
 
+    /// Whether endpoints left this frontend, and the plan without them is still to come.
+    pub(super) fn awaits_plan(&self, key: &FrontendKey) -> bool {
+        let table = self.table.borrow();
+        table.frontend(key).and_then(|frontend| table.port(frontend.service)).is_some_and(|port| port.awaits_plan())
+    }
+
+    /// Waits for a table that is newer than `seen`, but not beyond `MAX_PLAN_WAIT`.
+    pub(super) async fn newer_table(&self, seen: u64) {
+        let renewed = self.renewed.notified();
+        if self.table.borrow().generation == seen {
+            // Either way, the caller goes by the table that is there.
+            let _ = tokio::time::timeout(MAX_PLAN_WAIT, renewed).await;
+        }
+    }
+
     /// Waits until no connection is open, but not beyond the deadline; without one, forever.
     async fn drained(&self, deadline: Option<Instant>) {
         let Some(deadline) = deadline else { return std::future::pending().await };
@@ -204,6 +225,7 @@ impl<P: Policies> Worker<P> {
         }
         self.counters.table_changed(&update.removed, &update.changed);
         self.table.replace(update.table);
+        self.renewed.notify_waiters();
     }
 
     fn tick(&self) {

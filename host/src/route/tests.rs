@@ -261,7 +261,7 @@ fn a_masked_endpoint_gets_nothing_before_its_new_plan() {
         assert!(matches!(decision.fate, Fate::Forward(1 | 2)));
     }
     port.masked = [0, 1, 2].into();
-    assert!(!port.can_forward());
+    assert!(port.awaits_plan() && port.can_forward(), "the listener stays while the plan is to come");
     assert_eq!(decide(&port, &mut Script::default(), &from("192.0.2.1:5000"), None).fate, Fate::Reject(Reason::NoCandidates));
 }
 

@@ -141,9 +141,15 @@ impl Port {
         Some((at as u32, &self.sets[at]))
     }
 
-    /// Whether some connection could be forwarded; if none can, there is no listener and the kernel refuses.
+    /// Whether some connection could be forwarded; if none can, there is no listener and the kernel refuses. Masked slots count: the
+    /// plan that is to come may have others, and a listener that closes in between refuses their connections.
     pub fn can_forward(&self) -> bool {
-        self.sets.iter().any(|set| set.members.iter().any(|slot| !self.masked.contains(slot)))
+        self.sets.iter().any(|set| !set.members.is_empty())
+    }
+
+    /// Whether endpoints left and the plan without them is still to come.
+    pub fn awaits_plan(&self) -> bool {
+        !self.masked.is_empty()
     }
 }
 

@@ -98,3 +98,28 @@ async fn a_hundred_tables_a_second_lose_nothing() {
     rig.until(|snapshot| snapshot.totals.closed == 500).await;
     assert!(!rig.plane.retry(&loopback), "nothing had failed");
 }
+
+/// Every endpoint is replaced at once: the table that masks the old ones is in force before the plan that knows the new ones. A
+/// connection in between waits for that plan, and the listener stays.
+#[tokio::test]
+async fn a_connection_between_the_mask_and_the_plan_waits_for_the_plan() {
+    let (leaving, coming) = (echo("leaving").await, echo("coming").await);
+    let mut rig = Rig::new(web(&[leaving]));
+    let mut masked = web(&[leaving]);
+    masked.masked = [0].into();
+    rig.publish(Some(masked.clone()));
+    let clients: Vec<TcpStream> = vec![rig.connect().await, rig.connect().await];
+    rig.snapshot().await;
+    rig.publish(Some(web(&[coming])));
+    for client in clients {
+        assert_eq!(ask(client, b"?").await.unwrap(), b"coming?");
+    }
+    // With a plan that has nobody, they are refused, once, and counted as what they are.
+    rig.publish(Some(masked));
+    let client = rig.connect().await;
+    rig.snapshot().await;
+    rig.publish(Some(web(&[])));
+    assert_eq!(ask(client, b"?").await.unwrap_err().kind(), ErrorKind::ConnectionReset);
+    let snapshot = rig.until(|snapshot| snapshot.totals.active == 0).await;
+    assert_eq!((snapshot.totals.closed, snapshot.totals.rejected, snapshot.totals.accepted), (2, 1, 3));
+}
