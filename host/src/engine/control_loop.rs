@@ -46,6 +46,9 @@ pub(super) enum Event {
     Stop,
 }
 
+/// What the registry is asked to do with a name.
+type Check = Box<dyn FnOnce(&Registry, &str) -> Result<Swapped, Refusal> + Send>;
+
 /// What the control loop is handed at start.
 pub(super) struct Wiring {
     pub(super) options: Options,
@@ -290,7 +293,7 @@ impl ControlLoop {
         let registry = Arc::clone(&self.wiring.registry);
         let changes = self.wiring.changes.clone();
         // A swap compiles and tests for as long as a second: off this thread, and back as an event.
-        let check = move |name: String, verb, reply, work: Box<dyn FnOnce(&Registry, &str) -> Result<Swapped, Refusal> + Send>| {
+        let check = move |name: String, verb, reply, work: Check| {
             tokio::task::spawn_blocking(move || {
                 let result = work(&registry, &name);
                 let _ = changes.blocking_send(Event::Checked { name, result, verb, reply });

@@ -54,13 +54,11 @@ impl State {
             news.push((Severity::Warning, format!("({}) fails: {}; {instead}", counter.version.digest, classes.join(", "))));
         }
         if counter.breaker != self.breaker {
-            match counter.breaker {
-                BreakerState::Open => {
-                    news.push((Severity::Warning, "is not asked for now: it failed too often, or took too long".to_owned()))
-                }
-                BreakerState::HalfOpen => {}
-                BreakerState::Closed => news.push((Severity::Info, "is asked again".to_owned())),
-            }
+            news.extend(match counter.breaker {
+                BreakerState::Open => Some((Severity::Warning, "is not asked for now: it failed too often, or took too long".to_owned())),
+                BreakerState::HalfOpen => None,
+                BreakerState::Closed => Some((Severity::Info, "is asked again".to_owned())),
+            });
         }
         let quiet = faults == self.faults && counter.breaker == BreakerState::Closed;
         self.quiet = if quiet { self.quiet + 1 } else { 0 };
