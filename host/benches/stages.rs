@@ -163,11 +163,6 @@ fn three_stages(criterion: &mut Criterion) {
                 worker.counters().iter().all(|c| c.faults.iter().sum::<u64>() == 0),
                 "{balancer}/{size}: what was timed was a fallback"
             );
-            let decided = worker.counters();
-            assert!(
-                decided.iter().all(|policy| policy.faults.iter().sum::<u64>() == 0),
-                "not every decision was the policies': {decided:?}"
-            );
         }
     }
     group.finish();

@@ -1,5 +1,7 @@
 //! `cargo xtask test`.
 
+use std::process::Command;
+
 use anyhow::Result;
 
 use crate::provision;
@@ -14,22 +16,31 @@ pub(crate) fn run(steps: &mut Steps, filters: &[String]) -> Result<()> {
         let mut guests = cargo();
         steps.run("policies, natively", guests.args(["test", "--quiet", "--locked", "--workspace", "--manifest-path", GUESTS]))?;
     }
-    steps.run("tests", tests(filters).env("RUST_LIB_BACKTRACE", "0"))?;
+    for (title, mut command) in tests(filters) {
+        steps.run(title, command.env("RUST_LIB_BACKTRACE", "0"))?;
+    }
     if filters.is_empty() {
         steps.run("examples in the documentation", cargo().args(["test", "--quiet", "--locked", "--workspace", "--doc"]))?;
     }
     Ok(())
 }
 
-fn tests(filters: &[String]) -> std::process::Command {
-    let mut command = cargo();
+/// With nextest, one run: `.config/nextest.toml` gives load tests the machine to themselves. Without it, they run after the others.
+fn tests(filters: &[String]) -> Vec<(&'static str, Command)> {
+    let with = |arguments: &[&str]| {
+        let mut command = cargo();
+        command.args(arguments).args(filters);
+        command
+    };
     if runs(cargo().args(["nextest", "--version"])) {
-        command.args(["nextest", "run", "--locked", "--workspace"]).args(filters);
-    } else {
-        // One filter is all that libtest's runner takes from cargo; more go behind the dashes.
-        command.args(["test", "--locked", "--workspace", "--lib", "--bins", "--tests", "--", "--test-threads", "4"]).args(filters);
+        return vec![("tests", with(&["nextest", "run", "--locked", "--workspace"]))];
     }
-    command
+    let all = ["test", "--locked", "--workspace", "--lib", "--bins", "--tests", "--", "--test-threads", "4"];
+    if !filters.is_empty() {
+        return vec![("tests", with(&all))];
+    }
+    let load = ["test", "--locked", "--package", "pointsman-tests", "--test", "e2e", "--", "--test-threads", "1", "load::"];
+    vec![("tests but those of load", with(&[&all[..], &["--skip", "load::"]].concat())), ("tests of load, one at a time", with(&load))]
 }
 
 /// The policies' own workspace.

@@ -1,7 +1,7 @@
 //! Kubernetes objects: parsed strictly, defaulted, validated. What comes out cannot be wrong by itself; what is wrong is said with
 //! file, line, field and remedy, and stops neither the other documents of its file nor the other files.
 //!
-//! text → [`yaml`] documents with positions → [`typed`] k8s-openapi types → one validator a kind → [`model`].
+//! text → `yaml` documents with positions → `typed` k8s-openapi types → one validator a kind → `model`.
 
 mod annotations;
 mod diagnostic;

@@ -123,14 +123,15 @@ impl WorkerPolicies {
         self.policies.iter().flatten().map(|policy| policy.counters()).collect()
     }
 
-    /// One decision: the breaker, the call, the check of the answer, the counters.
+    /// One decision: the breaker, the call, the check of the answer, the counters. `check` is given the table only when the answer will
+    /// not be used: nobody else looks at it then.
     #[inline]
     fn decide<R: Copy>(
         &mut self,
         version: VersionId,
         connection: &Connection,
         call: impl FnOnce(&mut Instance) -> Result<R, Fault>,
-        check: impl FnOnce(R, Bounds) -> Result<R, Fault>,
+        check: impl FnOnce(R, Bounds, Option<&Table>) -> Result<R, Fault>,
     ) -> Result<R, Fault> {
         let Some(Some(policy)) = self.policies.get_mut(version.0 as usize) else { return Err(Fault::NotAsked("not installed")) };
         let bounds = self.bounds.get(connection.service as usize).copied().unwrap_or_default();
@@ -148,7 +149,8 @@ impl WorkerPolicies {
         } else {
             policy.call(call)
         };
-        let answer = answer.and_then(|answer| check(answer, bounds));
+        let unused = (admission == Admission::Shadow).then_some(&*self.table);
+        let answer = answer.and_then(|answer| check(answer, bounds, unused));
         policy.settle(answer, admission, connection.now_ms)
     }
 }
@@ -159,7 +161,7 @@ impl Decider for WorkerPolicies {
             version,
             connection,
             |i| i.choose_group(connection),
-            |group, bounds| match group {
+            |group, bounds, _| match group {
                 Some(group) if group >= bounds.groups => Err(Fault::OutOfRange(format!("group {group} of {}", bounds.groups))),
                 group => Ok(group),
             },
@@ -171,7 +173,7 @@ impl Decider for WorkerPolicies {
             version,
             connection,
             |i| i.choose_subset(connection, group),
-            |verdict, bounds| match verdict {
+            |verdict, bounds, _| match verdict {
                 Verdict::Forward(subset) if subset >= bounds.subsets => {
                     Err(Fault::OutOfRange(format!("subset {subset} of {}", bounds.subsets)))
                 }
@@ -181,7 +183,17 @@ impl Decider for WorkerPolicies {
     }
 
     fn pick(&mut self, version: VersionId, connection: &Connection, set: u32) -> Result<Option<Slot>, Fault> {
-        let answer = self.decide(version, connection, |i| i.pick(connection, set), |slot, _| Ok(slot));
+        let answer = self.decide(
+            version,
+            connection,
+            |i| i.pick(connection, set),
+            |slot, _, unused| match (slot, unused) {
+                (Some(slot), Some(table)) if !is_candidate(table, connection.service, set, slot) => {
+                    Err(Fault::OutOfRange(format!("slot {slot}")))
+                }
+                (slot, _) => Ok(slot),
+            },
+        );
         if matches!(answer, Ok(None)) {
             self.blame(version, &Fault::NoOpinion);
         }
@@ -193,6 +205,14 @@ impl Decider for WorkerPolicies {
             policy.blame(fault);
         }
     }
+}
+
+/// Whether a balancer may pick this slot.
+fn is_candidate(table: &Table, service: ServiceId, set: u32, slot: Slot) -> bool {
+    table.port(service).is_some_and(|port| {
+        let member = port.sets.get(set as usize).is_some_and(|set| set.members.binary_search(&slot).is_ok());
+        member && port.endpoints.get(slot as usize).is_some_and(|endpoint| endpoint.weight > 0)
+    })
 }
 
 /// A number of decisions around `TIMED_ONE_IN`, from 1 to twice that (xorshift).

@@ -98,6 +98,20 @@ fn a_good_policy_is_counted_and_survives_blame() {
 }
 
 #[test]
+fn a_half_open_breaker_does_not_close_on_answers_that_could_not_be_used() {
+    let mut bench = Bench::faulty("slot");
+    let id = bench.policy.version().id;
+    for _ in 0..6 {
+        let slot = bench.pick(0).unwrap().unwrap();
+        bench.worker.blame(id, &Fault::OutOfRange(format!("slot {slot}")));
+    }
+    assert_eq!(bench.pick(0), Err(Fault::NotAsked("its breaker is open")));
+    assert!(matches!(bench.pick(60_000), Err(Fault::OutOfRange(_))), "asked in shadow, and found wanting");
+    assert_eq!(bench.counters().breaker, BreakerState::Open);
+    assert_eq!(bench.counters().shadowed, 0);
+}
+
+#[test]
 fn no_opinion_is_counted_and_is_no_fault() {
     let mut bench = Bench::new(load("random", 1));
     let connection = native::connection(0, 1);
