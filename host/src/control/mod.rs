@@ -154,6 +154,26 @@ impl Controller {
         for change in changes {
             self.index.apply(change, &self.settings.node.name, now_ms, &mut self.dirty);
         }
+        self.settle_node();
+    }
+
+    /// Who this host is. Known before anything is planned, since policies are told at their start.
+    fn settle_node(&mut self) {
+        let own = &self.settings.node;
+        let node = self.index.nodes.get(&own.name).map_or_else(
+            || own.clone(),
+            |object| Node {
+                name: own.name.clone(),
+                zone: object.zone.clone().or_else(|| own.zone.clone()),
+                labels: index::records(&object.meta.labels),
+            },
+        );
+        if node != self.node {
+            self.node = node;
+            for port in self.ports.values_mut() {
+                port.forget_plans();
+            }
+        }
     }
 
     /// New versions of policies: the ports that use one are planned again.

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::frontends::{self, Claim};
-use super::index::{self, Dirty};
+use super::index::Dirty;
 use super::port::{Outcome, PortState, Surroundings};
 use super::stages::Session;
 use super::{Applied, Controller, Family, PortKey, ServiceName, Update, renew};
 use crate::objects::model::{Diagnostic, Service};
-use crate::policy::contract::{Node, Planner};
+use crate::policy::contract::Planner;
 use crate::table::{Frontend, Origins, ServiceId, Table};
 
 /// What a rebuild gathers.
@@ -40,7 +40,7 @@ pub(super) fn run(controller: &mut Controller, planner: &mut dyn Planner, now_ms
         removed: Vec::new(),
         arisen: Vec::new(),
     };
-    controller.settle_node(&dirty, &mut round);
+    controller.settle_origins(&dirty, &mut round);
     let settled = controller.settle_services(&dirty.services, &mut round);
     controller.plan_ports(dirty, settled, &mut round);
     if round.touched {
@@ -56,26 +56,9 @@ pub(super) fn run(controller: &mut Controller, planner: &mut dyn Planner, now_ms
 }
 
 impl Controller {
-    /// Who this host is, and who is a pod.
-    fn settle_node(&mut self, dirty: &Dirty, round: &mut Round<'_>) {
+    /// Who is this node, and who is a pod.
+    fn settle_origins(&mut self, dirty: &Dirty, round: &mut Round<'_>) {
         let object = self.index.nodes.get(&self.settings.node.name);
-        if dirty.all {
-            let own = &self.settings.node;
-            let node = object.map_or_else(
-                || own.clone(),
-                |object| Node {
-                    name: own.name.clone(),
-                    zone: object.zone.clone().or_else(|| own.zone.clone()),
-                    labels: index::records(&object.meta.labels),
-                },
-            );
-            if node != self.node {
-                self.node = node;
-                for port in self.ports.values_mut() {
-                    port.forget_plans();
-                }
-            }
-        }
         if dirty.origins {
             let own = self.settings.node_addresses.iter();
             let addresses: BTreeSet<_> = own.chain(object.iter().flat_map(|object| &object.addresses)).copied().collect();

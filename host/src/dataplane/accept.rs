@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::policies::Policies;
+use super::sockets::BACKLOG;
 use super::tcp;
 use super::worker::Worker;
 use crate::table::FrontendKey;
@@ -45,7 +46,9 @@ impl Listening {
     pub(super) fn close<P: Policies>(self, worker: &Rc<Worker<P>>) {
         self.task.abort();
         let Some(socket) = self.socket.borrow_mut().take() else { return };
-        while let Ok((queued, from)) = SockRef::from(&socket).accept() {
+        // A client that floods the queue meanwhile is not waited for.
+        for _ in 0..BACKLOG {
+            let Ok((queued, from)) = SockRef::from(&socket).accept() else { return };
             let stream = queued.set_nonblocking(true).and_then(|()| TcpStream::from_std(queued.into()));
             match (stream, from.as_socket()) {
                 (Ok(stream), Some(client)) => tcp::begin(worker, self.key, stream, client),
@@ -60,9 +63,10 @@ async fn accept<P: Policies>(worker: Rc<Worker<P>>, key: FrontendKey, socket: Rc
     let mut batch = 0;
     loop {
         make_room(&worker).await;
-        let Some(accepted) = next(&socket).await else { return };
+        let Some(accepted) = next(&worker, &socket).await else { return };
         match accepted {
-            Ok((stream, client)) => {
+            Ok(None) => continue,
+            Ok(Some((stream, client))) => {
                 back_off = MIN_BACK_OFF;
                 tcp::begin(&worker, key, stream, client);
             }
@@ -98,9 +102,14 @@ async fn make_room<P: Policies>(worker: &Worker<P>) {
     }
 }
 
-async fn next(socket: &RefCell<Option<TcpListener>>) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+/// The next connection; `Ok(None)`: other listeners have taken the last room meanwhile. `None`: the socket is closed.
+async fn next<P: Policies>(
+    worker: &Worker<P>,
+    socket: &RefCell<Option<TcpListener>>,
+) -> Option<io::Result<Option<(TcpStream, SocketAddr)>>> {
     poll_fn(|context| match &*socket.borrow() {
-        Some(socket) => socket.poll_accept(context).map(Some),
+        Some(_) if !worker.has_room() => Poll::Ready(Some(Ok(None))),
+        Some(socket) => socket.poll_accept(context).map(|accepted| Some(accepted.map(Some))),
         None => Poll::Ready(None),
     })
     .await

@@ -30,6 +30,7 @@ pub(super) enum Command<P: Policies> {
     Table(Box<TableUpdate<P::Loaded>>),
     Listener(ListenerCommand),
     Snapshot(oneshot::Sender<(Snapshot, P::Counters)>),
+    PolicyCounters(oneshot::Sender<P::Counters>),
     Reconfigure,
     Drain { deadline: Instant },
 }

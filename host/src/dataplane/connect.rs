@@ -9,6 +9,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use super::sockets::KEEPALIVE;
 use crate::observe::ConnectError;
 
 /// Connects, and sends `preface`, within the limit. Nothing else has been sent when it fails, so another endpoint can be tried.
@@ -33,6 +34,7 @@ pub(super) async fn connect(address: SocketAddr, preface: &[u8], limit: Duration
 fn begin(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(&KEEPALIVE)?;
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(Errno::EINPROGRESS as i32) => Err(error),
         _ => TcpStream::from_std(socket.into()),

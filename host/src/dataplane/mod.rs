@@ -173,6 +173,21 @@ impl<P: Policies> DataPlane<P> {
         (merged, policies)
     }
 
+    /// Each worker's policies' counts alone, which cost a worker little.
+    pub async fn policy_counters(&self) -> Vec<P::Counters> {
+        let ask = |worker: &Handle<P>| {
+            let (reply, answer) = oneshot::channel();
+            worker.send(Command::PolicyCounters(reply));
+            answer
+        };
+        let answers: Vec<_> = self.workers.iter().map(ask).collect();
+        let mut counters = Vec::with_capacity(answers.len());
+        for answer in answers {
+            counters.extend(answer.await);
+        }
+        counters
+    }
+
     /// The node changed: policies on the workers are told.
     pub fn reconfigure(&self) {
         for worker in &self.workers {

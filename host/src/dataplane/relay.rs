@@ -67,6 +67,11 @@ impl Relay {
         }
     }
 
+    /// Whether bytes were read that the other side has not taken yet.
+    pub(super) fn holds_bytes(&self) -> bool {
+        !self.inbound.left_over.is_empty() || !self.outbound.left_over.is_empty()
+    }
+
     /// Passes on what can be. Bytes are counted into `passed` also when it is pending.
     pub(super) fn poll(
         &mut self,

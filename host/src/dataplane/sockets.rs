@@ -2,14 +2,19 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::time::Duration;
 
 use nix::errno::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use super::anyip;
 
 /// Connections that the kernel holds for a listener while its worker is busy; `net.core.somaxconn` may cut it.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
+
+/// A peer that is gone without a word is found out after two minutes of silence: asked after one, and then each quarter.
+pub(super) const KEEPALIVE: TcpKeepalive =
+    TcpKeepalive::new().with_time(Duration::from_secs(60)).with_interval(Duration::from_secs(15)).with_retries(4);
 
 /// Opens one listening socket for each of `count` workers, all on the same address (its real port, where 0 was asked). `ours` says
 /// that this process may still be listening there; otherwise a stranger's listener is looked for first, with which `SO_REUSEPORT`
@@ -33,6 +38,8 @@ fn open(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = socket(address, true)?;
     // Accepted sockets inherit it, which saves a system call for each.
     socket.set_tcp_nodelay(true)?;
+    // Accepted sockets inherit both.
+    socket.set_tcp_keepalive(&KEEPALIVE)?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }

@@ -28,14 +28,21 @@ use crate::table::{Frontend, FrontendKey, LoadGuard, Port, Table};
 /// Decides a connection that was just accepted. Those that go nowhere end here, with a reset: user space cannot take back a handshake,
 /// so a drop is a reset too, counted and logged as what it is.
 pub(super) fn begin<P: Policies>(worker: &Rc<Worker<P>>, key: FrontendKey, client: TcpStream, from: SocketAddr) {
-    begin_or_wait(worker, key, client, from, true);
+    begin_or_wait(worker, key, client, from, None);
 }
 
-/// The same; a connection that finds all endpoints gone, and the plan that knows the new ones still to come, may wait for that once.
-fn begin_or_wait<P: Policies>(worker: &Rc<Worker<P>>, key: FrontendKey, client: TcpStream, from: SocketAddr, may_wait: bool) {
+/// The same; a connection that finds all endpoints gone, and the plan that knows the new ones still to come, waits for that once, and is
+/// counted from then on: `waited` is its counter.
+fn begin_or_wait<P: Policies>(
+    worker: &Rc<Worker<P>>,
+    key: FrontendKey,
+    client: TcpStream,
+    from: SocketAddr,
+    waited: Option<ConnectionCounter>,
+) {
     let table = Arc::clone(&worker.table.borrow());
     let Some((frontend, port)) = lookup(&table, &key) else {
-        worker.counters.accepted_unknown().ended(Outcome::Rejected);
+        waited.unwrap_or_else(|| worker.counters.accepted_unknown()).ended(Outcome::Rejected);
         reset(&client);
         return;
     };
@@ -46,18 +53,19 @@ fn begin_or_wait<P: Policies>(worker: &Rc<Worker<P>>, key: FrontendKey, client: 
     let pinned = pinned(worker, port, &connection);
     let decision = route::decide(port, &mut *worker.policies.borrow_mut(), &connection, pinned);
     let fate = decision.fate;
-    if may_wait && fate == Fate::Reject(Reason::NoCandidates) && port.awaits_plan() {
+    if waited.is_none() && fate == Fate::Reject(Reason::NoCandidates) && port.awaits_plan() {
         let (worker, seen) = (Rc::clone(worker), table.generation);
+        let counter = worker.counters.accepted(port, frontend.kind);
         tokio::task::spawn_local(async move {
             worker.newer_table(seen).await;
-            begin_or_wait(&worker, key, client, from, false);
+            begin_or_wait(&worker, key, client, from, Some(counter));
         });
         return;
     }
     worker.counters.decided(port, &decision);
     let mut open = Open {
         worker: Rc::clone(worker),
-        counter: Some(worker.counters.accepted(port, frontend.kind)),
+        counter: Some(waited.unwrap_or_else(|| worker.counters.accepted(port, frontend.kind))),
         client,
         endpoint: None,
         load: None,
@@ -205,6 +213,11 @@ impl<P: Policies> Open<P> {
         let mut relay = Relay::default();
         let mut step = |context: &mut Context<'_>, stop_when_half_closed: bool| {
             if expired(&mut age, context) {
+                if relay.holds_bytes() {
+                    // An orderly end would pass off what arrived so far as the whole.
+                    reset(client);
+                    reset(endpoint);
+                }
                 return Poll::Ready(Step::Ended(Outcome::Aged));
             }
             let mut passed = Passed::default();

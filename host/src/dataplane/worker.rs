@@ -159,6 +159,7 @@ impl<P: Policies> Steward<P> {
                 // Whoever asked may have given up.
                 let _ = reply.send((self.worker.counters.snapshot(), self.worker.policies.borrow().counters()));
             }
+            Command::PolicyCounters(reply) => drop(reply.send(self.worker.policies.borrow().counters())),
             Command::Reconfigure => self.worker.policies.borrow_mut().reconfigure(self.worker.clock.now_ms()),
             // Met in `serve`, which knows what follows.
             Command::Drain { .. } => {}

@@ -25,7 +25,7 @@ use crate::policy::directory::DirectoryEvent;
 use crate::policy::registry::{Registry, Swapped};
 use crate::policy::worker::WorkerPolicies;
 use crate::policy::{LoadedPolicy, Refusal};
-use crate::table::{Frontend, FrontendKey, FrontendKind, Table, VersionId};
+use crate::table::{Frontend, FrontendKey, FrontendKind, ServiceId, Table, VersionId};
 
 /// Changes are gathered for this long before a table is made of them (architecture.md, "the way of a change").
 const GATHER: Duration = Duration::from_millis(10);
@@ -67,7 +67,10 @@ pub(super) struct Wiring {
 /// Runs until `Event::Stop`, then drains. Planning blocks this thread, and nothing else.
 pub(super) fn run(wiring: Wiring) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the control runtime")?;
-    runtime.block_on(async { ControlLoop::start(wiring).await?.run().await })
+    let result = runtime.block_on(async { ControlLoop::start(wiring).await?.run().await });
+    // A component that is still being checked does not hold up the end.
+    runtime.shutdown_background();
+    result
 }
 
 struct ControlLoop {
@@ -200,7 +203,7 @@ impl ControlLoop {
         if self.plane.retry(&|key, frontend| addresses.bound(key, frontend)) {
             self.publish_bound();
         }
-        let (_, counters) = self.plane.snapshot().await;
+        let counters = self.plane.policy_counters().await;
         self.health.look(&counters, &self.wiring.events);
         if self.clock.now_ms() < self.replan_at_ms {
             return;
@@ -221,7 +224,6 @@ impl ControlLoop {
         if let Some(update) = self.core.rebuild(self.clock.now_ms()) {
             self.publish(update).await;
         }
-        self.installed.retain(|version| self.wiring.registry.live().contains(version));
     }
 
     async fn publish(&mut self, update: Update) {
@@ -232,11 +234,17 @@ impl ControlLoop {
             report::notice(&self.wiring.events, admin::Severity::Warning, notice, None);
         }
         let live: BTreeSet<_> = self.wiring.registry.live().into_iter().collect();
-        let retire: Vec<_> = self.installed.iter().filter(|version| !live.contains(version)).copied().collect();
-        let fresh: Vec<_> =
-            versions(&update.table, &update.changed).into_iter().filter(|version| !self.installed.contains(version)).collect();
-        let install: Vec<Arc<LoadedPolicy>> = fresh.iter().filter_map(|version| self.wiring.registry.loaded(*version)).collect();
-        self.installed.extend(fresh);
+        let mut retire: Vec<_> = self.installed.iter().filter(|version| !live.contains(version)).copied().collect();
+        if !retire.is_empty() {
+            // The registry may be ahead of the table: what the table names stays.
+            let every: Vec<ServiceId> = (0..update.table.ports.len() as ServiceId).collect();
+            let named = versions(&update.table, &every);
+            retire.retain(|version| !named.contains(version));
+        }
+        self.installed.retain(|version| !retire.contains(version));
+        let fresh = versions(&update.table, &update.changed).into_iter().filter(|version| !self.installed.contains(version));
+        let install: Vec<Arc<LoadedPolicy>> = fresh.filter_map(|version| self.wiring.registry.loaded(version)).collect();
+        self.installed.extend(install.iter().map(|policy| policy.version().id));
         self.table = Arc::clone(&update.table);
         let addresses = &self.addresses;
         let update = TableUpdate { table: update.table, changed: update.changed, removed: update.removed, install, retire };
@@ -282,7 +290,9 @@ impl ControlLoop {
                 Ok(report::reply(&swapped))
             }
             Err(refusal) => {
-                self.count(name, "refused");
+                // A name that nothing goes by is anybody's invention: it gets no series of its own.
+                let known = self.wiring.registry.list().iter().any(|policy| *policy.name == *name);
+                self.count(if known { name } else { "(other)" }, "refused");
                 report::refused(&self.wiring.events, name, &refusal);
                 Err(report::refusal(&refusal))
             }
@@ -340,10 +350,10 @@ impl ControlLoop {
         self.wiring.readiness.send_replace(Readiness::Draining);
         tracing::info!("draining: no new connections; those that live have {:?}", self.wiring.options.drain_timeout);
         let last = self.plane.drain(self.wiring.options.drain_timeout).await;
+        self.addresses.remove().await;
         if let Some(log) = self.log {
             log.close();
         }
-        self.addresses.remove().await;
         let total = &last.totals;
         tracing::info!("ended: {} connections accepted, {} reset at the drain deadline", total.accepted, total.drained);
         Ok(())

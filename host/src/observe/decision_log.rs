@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use super::entry;
 use super::record::ConnectionRecord;
@@ -17,6 +18,9 @@ pub const MAX_WAITING: usize = 16_384;
 
 /// Lines are handed to the file in pieces of about this size, or as soon as nothing waits.
 const BATCH_BYTES: usize = 64 * 1024;
+
+/// How long the end of the log may take, when whoever reads it has stopped.
+const MAX_CLOSE: Duration = Duration::from_secs(5);
 
 /// The writer of the decision log.
 pub struct DecisionLog {
@@ -79,11 +83,20 @@ impl DecisionLog {
         self.sender.counts.dropped.load(Ordering::Relaxed)
     }
 
-    /// Writes what waits and ends. Call when the workers have ended: what they send later is dropped.
+    /// Writes what waits and ends; a reader that takes nothing more is given `MAX_CLOSE`. Call when the workers have ended: what they send
+    /// later is dropped.
     pub fn close(self) {
-        // An error means that the writer is gone already; a panic of it has been printed.
-        let _ = self.sender.queue.send(Message::Close);
-        let _ = self.writer.join();
+        let Self { sender, writer } = self;
+        let (closed, seen) = sync_channel(0);
+        let closing = std::thread::spawn(move || {
+            // An error means that the writer is gone already; a panic of it has been printed.
+            let _ = sender.queue.send(Message::Close);
+            let _ = writer.join();
+            let _ = closed.send(());
+        });
+        if seen.recv_timeout(MAX_CLOSE).is_err() && !closing.is_finished() {
+            tracing::warn!("the decision log takes nothing more: its last lines are lost");
+        }
     }
 }
 

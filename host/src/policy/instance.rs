@@ -87,7 +87,12 @@ impl Instance {
             Place::Worker(_) => limits.hot_hostcall_bytes,
         });
         let mut guest = Guest { store, wasi: mould.wasi, dead: false, fuel: 0 };
-        let instance = guest.instantiate(mould.pre, limits.planning())?;
+        // On a worker, a start holds up its connections: it may take what an adoption may.
+        let start = match place {
+            Place::Planner => limits.planning(),
+            Place::Worker(_) => limits.adoption(),
+        };
+        let instance = guest.instantiate(mould.pre, start)?;
         let refused = |error: wasmtime::Error| Fault::Refused(format!("{error:#}"));
         let exports = Exports { instance, store: &mut guest.store };
         let (lifecycle, stage, report) = exports.resolve(mould).map_err(refused)?;
@@ -112,7 +117,11 @@ impl Instance {
     pub(super) fn configure(&mut self, place: Place, node: &Node, settings: &[Setting]) -> Result<(), Fault> {
         self.check_settings(settings)?;
         let params = (place.into(), node.into(), wire::settings(settings));
-        let (answer,) = self.guest.enter(&self.configure, params, self.planning)?;
+        let budget = match place {
+            Place::Planner => self.planning,
+            Place::Worker(_) => self.adoption,
+        };
+        let (answer,) = self.guest.enter(&self.configure, params, budget)?;
         answer.map_err(Fault::Refused)
     }
 

@@ -71,8 +71,9 @@ impl Listing {
             Err(error) => return self.unreadable(folder, &error),
         };
         entries.sort();
-        // A link that points nowhere is listed too, so that it is reported.
-        for file in entries.into_iter().filter(|entry| is_manifest(entry) && !entry.is_dir()) {
+        // A link that points nowhere is listed too, so that it is reported; folders and pipes (which would be waited for) are not.
+        let odd = |entry: &Path| fs::metadata(entry).is_ok_and(|metadata| !metadata.is_file());
+        for file in entries.into_iter().filter(|entry| is_manifest(entry) && !odd(entry)) {
             self.add_file(file);
         }
     }

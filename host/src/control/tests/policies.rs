@@ -281,3 +281,12 @@ fn news_of_the_node_reach_every_plan() {
     bench.change(vec![beat.put()]);
     assert_eq!(bench.planner.calls(), [], "a heartbeat is no news");
 }
+
+/// Policies are told of the node at their start: who plans first must know the zone that the first files give.
+#[test]
+fn the_node_is_known_before_anything_is_planned() {
+    let mut bench = Bench::new();
+    let own = bench.controller.node().name.clone();
+    bench.controller.apply(vec![node(&own, "z").put()], 0);
+    assert_eq!(bench.controller.node().zone.as_deref(), Some("z"));
+}

@@ -109,7 +109,8 @@ async fn a_connection_between_the_mask_and_the_plan_waits_for_the_plan() {
     masked.masked = [0].into();
     rig.publish(Some(masked.clone()));
     let clients: Vec<TcpStream> = vec![rig.connect().await, rig.connect().await];
-    rig.snapshot().await;
+    // They count while they wait, against the limit of connections and for a drain.
+    rig.until(|snapshot| snapshot.totals.active == 2).await;
     rig.publish(Some(web(&[coming])));
     for client in clients {
         assert_eq!(ask(client, b"?").await.unwrap(), b"coming?");
@@ -117,7 +118,7 @@ async fn a_connection_between_the_mask_and_the_plan_waits_for_the_plan() {
     // With a plan that has nobody, they are refused, once, and counted as what they are.
     rig.publish(Some(masked));
     let client = rig.connect().await;
-    rig.snapshot().await;
+    rig.until(|snapshot| snapshot.totals.active == 1).await;
     rig.publish(Some(web(&[])));
     assert_eq!(ask(client, b"?").await.unwrap_err().kind(), ErrorKind::ConnectionReset);
     let snapshot = rig.until(|snapshot| snapshot.totals.active == 0).await;

@@ -31,7 +31,12 @@ impl Cache {
     pub fn open(folder: &Path) -> Result<Self, Refusal> {
         let failed = |error: std::io::Error| Refusal::file(folder, &error);
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-        let mode = fs::metadata(folder).map_err(failed)?.mode();
+        let metadata = fs::metadata(folder).map_err(failed)?;
+        if metadata.uid() != nix::unistd::geteuid().as_raw() {
+            let why = "another user owns it, and what it holds is run as code: choose a folder of your own";
+            return Err(Refusal::file(folder, &why));
+        }
+        let mode = metadata.mode();
         if mode & 0o077 != 0 {
             let why = format!("others may reach it (mode {:o}), and what it holds is run as code: `chmod 700` it", mode & 0o777);
             return Err(Refusal::file(folder, &why));
