@@ -57,7 +57,7 @@ fn subset(typed: core::EndpointSubset, field: &Field<'_>, checks: &mut Checks<'_
         let field = field.key(name);
         for (index, address) in list.unwrap_or_default().into_iter().enumerate() {
             let Some(ip) = checks.accept(&field.index(index).key("ip"), syntax::reachable_ip(&address.ip)) else { continue };
-            addresses.push(EndpointAddress { ip, ready, node: address.node_name, hostname: address.hostname });
+            addresses.push(EndpointAddress { ip, ready, node: address.node_name, hostname: address.hostname, pod: None });
         }
     }
     let written = typed.ports.unwrap_or_default().into_iter();
@@ -93,7 +93,7 @@ pub(super) fn endpoint_ports(ports: Vec<WrittenPort>, field: &Field<'_>, checks:
         let number = port.port.map(|number| checks.accept(&field.key("port"), syntax::port(number)));
         let protocol = checks.accept(&field.key("protocol"), syntax::protocol(port.protocol.as_deref()));
         if let (Some(Some(port)), Some(protocol)) = (number, protocol) {
-            read.push(EndpointPort { name, protocol, port });
+            read.push(EndpointPort { name, protocol, port, app_protocol: None });
         }
     }
     read

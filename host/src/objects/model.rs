@@ -138,6 +138,14 @@ pub struct Node {
     pub zone: Option<String>,
     /// `status.addresses` of type InternalIP and ExternalIP.
     pub addresses: Vec<IpAddr>,
+    /// Condition `Ready` is `True`.
+    pub ready: bool,
+    /// `status.allocatable.cpu`, in thousandths of a core.
+    pub cpu_millis: Option<u64>,
+    /// Label `node-role.kubernetes.io/control-plane` or `…/master`.
+    pub control_plane: bool,
+    /// Taint `ToBeDeletedByClusterAutoscaler`.
+    pub to_be_deleted: bool,
 }
 
 /// A Pod that may back a Service.
@@ -161,6 +169,73 @@ pub struct Pod {
     pub subdomain: Option<String>,
     /// Annotation `pointsman.dev/weight`.
     pub weight: Option<u32>,
+    /// `spec.hostNetwork`.
+    pub host_network: bool,
+    /// Containers that have a readiness probe.
+    pub readiness_probes: Vec<ReadinessProbe>,
+}
+
+/// A container's `readinessProbe`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadinessProbe {
+    /// The container's name.
+    pub container: String,
+    /// What to ask, and how often. Port names are resolved.
+    pub probe: Probe,
+}
+
+/// How something is asked whether it is ready. Defaults are Kubernetes' own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// What is asked.
+    pub action: ProbeAction,
+    /// `initialDelaySeconds`: 0 unless said otherwise.
+    pub initial_delay: Duration,
+    /// `periodSeconds`: 10 s.
+    pub period: Duration,
+    /// `timeoutSeconds`: 1 s.
+    pub timeout: Duration,
+    /// `successThreshold`: 1.
+    pub success_threshold: u32,
+    /// `failureThreshold`: 3.
+    pub failure_threshold: u32,
+}
+
+/// What a probe asks. Where no host is named, it is the pod's or the endpoint's own address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ProbeAction {
+    /// `httpGet`: a status from 200 to 399 is success.
+    Http {
+        /// `scheme: HTTPS`; certificates are not checked.
+        tls: bool,
+        /// `host`.
+        host: Option<String>,
+        /// `port`; `None`: the endpoint's own (only by annotation).
+        port: Option<u16>,
+        /// `path`, `/` unless said otherwise.
+        path: String,
+        /// `httpHeaders`.
+        headers: Vec<(String, String)>,
+    },
+    /// `tcpSocket`: a connection is success.
+    Tcp {
+        /// `host`.
+        host: Option<String>,
+        /// `port`; `None`: the endpoint's own (only by annotation).
+        port: Option<u16>,
+    },
+    /// `grpc`: SERVING, by the gRPC health checking protocol.
+    Grpc {
+        /// `port`; `None`: the endpoint's own (only by annotation).
+        port: Option<u16>,
+        /// `service`.
+        service: String,
+    },
+    /// `exec`: status 0 is success. Runs on this host, and only with `--allow-exec-probes`.
+    Exec {
+        /// `command`.
+        command: Vec<String>,
+    },
 }
 
 /// `spec.containers[].ports[]`.
@@ -172,6 +247,10 @@ pub struct ContainerPort {
     pub port: u16,
     /// TCP unless said otherwise.
     pub protocol: Protocol,
+    /// `hostPort`: the node's port that leads here.
+    pub host_port: Option<u16>,
+    /// `hostIP`: the node's address that leads here; `None`: every one.
+    pub host_ip: Option<IpAddr>,
 }
 
 /// A Service, defaulted and validated.
@@ -187,8 +266,18 @@ pub struct Service {
     pub ports: Vec<ServicePort>,
     /// `spec.selector`; `None`: endpoints are written by hand. An empty map is `None` (with a warning).
     pub selector: Option<Labels>,
+    /// `spec.ipFamilyPolicy`; `None`: the default of its type (kubernetes-semantics 1.9).
+    pub ip_family_policy: Option<IpFamilyPolicy>,
+    /// `spec.ipFamilies`, the primary first; empty: not said.
+    pub ip_families: Vec<IpFamily>,
     /// `spec.externalIPs`.
     pub external_ips: Vec<IpAddr>,
+    /// `spec.loadBalancerIP`.
+    pub load_balancer_ip: Option<IpAddr>,
+    /// `spec.loadBalancerClass`.
+    pub load_balancer_class: Option<String>,
+    /// `spec.healthCheckNodePort`.
+    pub health_check_node_port: Option<u16>,
     /// `status.loadBalancer.ingress[].ip` with ipMode VIP.
     pub load_balancer_ips: Vec<IpAddr>,
     /// `spec.loadBalancerSourceRanges`.
@@ -199,12 +288,36 @@ pub struct Service {
     pub external_traffic_policy: Locality,
     /// `spec.trafficDistribution`.
     pub traffic_distribution: Option<String>,
+    /// Annotation `service.kubernetes.io/topology-mode: Auto` (kubernetes-semantics 1.22).
+    pub topology_aware: bool,
+    /// It carries the label `service.kubernetes.io/service-proxy-name`: another proxy's business (1.24).
+    pub other_proxy: bool,
     /// `sessionAffinity: ClientIP` and its timeout.
     pub affinity: Option<Duration>,
     /// `spec.publishNotReadyAddresses`.
     pub publish_not_ready: bool,
     /// What the annotations `pointsman.dev/…` ask for.
     pub options: ServiceOptions,
+}
+
+/// `spec.ipFamilies[]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum IpFamily {
+    /// `IPv4`.
+    V4,
+    /// `IPv6`.
+    V6,
+}
+
+/// `spec.ipFamilyPolicy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IpFamilyPolicy {
+    /// One family.
+    SingleStack,
+    /// Both where the host has ranges of both.
+    PreferDualStack,
+    /// Both, or it is refused.
+    RequireDualStack,
 }
 
 /// `spec.type`.
@@ -247,6 +360,8 @@ pub struct ServicePort {
     pub target_port: TargetPort,
     /// An explicit node port.
     pub node_port: Option<u16>,
+    /// `appProtocol`: a hint, copied to EndpointSlices.
+    pub app_protocol: Option<String>,
 }
 
 /// `spec.ports[].targetPort`.
@@ -273,6 +388,24 @@ pub struct ServiceOptions {
     pub proxy_protocol: bool,
     /// `pointsman.dev/on-failure: refuse`: refuse a connection rather than let the native fallback choose.
     pub refuse_on_failure: bool,
+    /// `pointsman.dev/drain`.
+    pub drain: Drain,
+    /// `pointsman.dev/udp-idle-timeout`; `None`: the host's default.
+    pub udp_idle_timeout: Option<Duration>,
+    /// `pointsman.dev/probe` and `pointsman.dev/probe.KEY`: how endpoints that are written by hand are probed.
+    pub probe: Option<Probe>,
+}
+
+/// What becomes of established connections when their endpoint leaves or is no longer ready: `pointsman.dev/drain`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Drain {
+    /// `keep`: they go on until they end by themselves, as in Kubernetes.
+    #[default]
+    Keep,
+    /// `reset`: at once.
+    Reset,
+    /// A number of seconds, or a duration such as `30s`: after that.
+    After(Duration),
 }
 
 /// What a Service asks of one stage.
@@ -313,6 +446,8 @@ pub struct EndpointAddress {
     pub node: Option<String>,
     /// `hostname`.
     pub hostname: Option<String>,
+    /// `targetRef` of kind Pod: its name.
+    pub pod: Option<String>,
 }
 
 /// `ports[]` of a subset or of a slice.
@@ -324,6 +459,8 @@ pub struct EndpointPort {
     pub protocol: Protocol,
     /// The port.
     pub port: u16,
+    /// `appProtocol`.
+    pub app_protocol: Option<String>,
 }
 
 /// An EndpointSlice.
@@ -333,6 +470,8 @@ pub struct EndpointSlice {
     pub meta: Meta,
     /// Label `kubernetes.io/service-name`.
     pub service: Option<String>,
+    /// `addressType`; `None`: FQDN, which nobody can be forwarded to.
+    pub family: Option<IpFamily>,
     /// `endpoints`; FQDN slices have none here.
     pub endpoints: Vec<SliceEndpoint>,
     /// `ports`; one without a number is left out (kubernetes-semantics 3.22).

@@ -21,5 +21,5 @@ pub(super) fn node(typed: core::Node, location: Location, checks: &mut Checks<'_
             addresses.extend(checks.accept(&field.index(index).key("address"), syntax::ip(&address.address)));
         }
     }
-    Node { meta, zone, addresses }
+    Node { meta, zone, addresses, ..Node::default() }
 }

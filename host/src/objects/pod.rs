@@ -51,7 +51,7 @@ fn container_ports(pod: &mut Pod, ports: Option<Vec<core::ContainerPort>>, conta
             checks.accept(&field.key("name"), syntax::port_name(name));
         }
         if let (Some(port), Some(protocol)) = (number, protocol) {
-            pod.ports.push(ContainerPort { name, port, protocol });
+            pod.ports.push(ContainerPort { name, port, protocol, host_port: None, host_ip: None });
         }
     }
 }

@@ -61,7 +61,14 @@ fn service_port(
     if let Some(first) = node_port.and_then(|node_port| insert(&mut seen.node_ports, (protocol, node_port), index)) {
         checks.error(&field.key("nodePort"), format!("ports[{first}] has the same node port and protocol"), "choose another".to_owned());
     }
-    Some(ServicePort { name, protocol, port: number, target_port: target_port.unwrap_or(TargetPort::Number(number)), node_port })
+    Some(ServicePort {
+        name,
+        protocol,
+        port: number,
+        target_port: target_port.unwrap_or(TargetPort::Number(number)),
+        node_port,
+        app_protocol: None,
+    })
 }
 
 fn check_name(name: &str, index: usize, many: bool, field: &Field<'_>, seen: &mut Seen, checks: &mut Checks<'_, '_>) {

@@ -7,7 +7,7 @@ use k8s_openapi::api::discovery::v1 as discovery;
 use super::annotations;
 use super::endpoints::{WrittenPort, endpoint_ports};
 use super::metadata::meta;
-use super::model::{Conditions, EndpointSlice, Kind, Location, SliceEndpoint};
+use super::model::{Conditions, EndpointSlice, IpFamily, Kind, Location, SliceEndpoint};
 use super::problems::Checks;
 use super::spelling;
 use super::syntax;
@@ -37,7 +37,13 @@ pub(super) fn slice(typed: discovery::EndpointSlice, location: Location, checks:
     }
     let written = typed.ports.unwrap_or_default().into_iter();
     let ports = written.map(|port| WrittenPort { name: port.name, port: port.port, protocol: port.protocol }).collect();
-    EndpointSlice { meta, service, endpoints, ports: endpoint_ports(ports, &Field::ROOT.key("ports"), checks) }
+    let ports = endpoint_ports(ports, &Field::ROOT.key("ports"), checks);
+    let family = family.and_then(|family| match family {
+        Family::V4 => Some(IpFamily::V4),
+        Family::V6 => Some(IpFamily::V6),
+        Family::Names => None,
+    });
+    EndpointSlice { meta, service, family, endpoints, ports }
 }
 
 /// `addressType`.

@@ -130,7 +130,7 @@ mod tests {
     fn node(name: &str, zone: &str, line: u32) -> Object {
         let location = Some(Location { file: Arc::from(std::path::Path::new("nodes.yaml")), line, fields: Arc::default() });
         let meta = Meta { name: name.to_owned(), location, ..Meta::default() };
-        Object::Node(Arc::new(Node { meta, zone: Some(zone.to_owned()), addresses: Vec::new() }))
+        Object::Node(Arc::new(Node { meta, zone: Some(zone.to_owned()), ..Node::default() }))
     }
 
     fn namespace(name: &str) -> Object {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use crate::control::{Controller, Settings, Update};
 use crate::objects::model::{
     ClusterIp, Conditions, ContainerPort, Diagnostic, EndpointAddress, EndpointPort, EndpointSlice, EndpointSubset, Endpoints, FieldPlace,
-    Kind, Labels, Locality, Location, Meta, Node, Object, ObjectKey, Pod, Protocol, Service, ServiceOptions, ServicePort, ServiceType,
-    SliceEndpoint, TargetPort,
+    IpFamily, Kind, Labels, Locality, Location, Meta, Node, Object, ObjectKey, Pod, Protocol, Service, ServiceOptions, ServicePort,
+    ServiceType, SliceEndpoint, TargetPort,
 };
 use crate::policy::catalogue::{Catalogue, DEFAULT_BALANCER, DEFAULT_SELECTOR, DEFAULT_TRAFFIC_POLICY, Entry};
 use crate::policy::contract::{self, Fault, Grouping, Label, Partition, Planner, StageKind};
@@ -29,7 +29,14 @@ pub(super) fn meta(name: &str) -> Meta {
 }
 
 pub(super) fn port(name: &str, number: u16, target: u16) -> ServicePort {
-    ServicePort { name: name.into(), protocol: Protocol::Tcp, port: number, target_port: TargetPort::Number(target), node_port: None }
+    ServicePort {
+        name: name.into(),
+        protocol: Protocol::Tcp,
+        port: number,
+        target_port: TargetPort::Number(target),
+        node_port: None,
+        app_protocol: None,
+    }
 }
 
 /// The object's field stands on this line, in column 5.
@@ -55,6 +62,13 @@ pub(super) fn service(name: &str) -> Service {
         external_traffic_policy: Locality::Cluster,
         traffic_distribution: None,
         affinity: None,
+        ip_family_policy: None,
+        ip_families: vec![],
+        load_balancer_ip: None,
+        load_balancer_class: None,
+        health_check_node_port: None,
+        topology_aware: false,
+        other_proxy: false,
         publish_not_ready: false,
         options: ServiceOptions::default(),
     }
@@ -78,17 +92,17 @@ pub(super) fn unready(pod: Pod) -> Pod {
 }
 
 pub(super) fn container_port(name: &str, number: u16) -> ContainerPort {
-    ContainerPort { name: Some(name.into()), port: number, protocol: Protocol::Tcp }
+    ContainerPort { name: Some(name.into()), port: number, protocol: Protocol::Tcp, host_port: None, host_ip: None }
 }
 
 pub(super) fn node(name: &str, zone: &str) -> Node {
-    Node { meta: Meta { namespace: String::new(), ..meta(name) }, zone: Some(zone.into()), addresses: vec![] }
+    Node { meta: Meta { namespace: String::new(), ..meta(name) }, zone: Some(zone.into()), ..Node::default() }
 }
 
 /// Ready addresses, all at one port.
 pub(super) fn written(name: &str, addresses: &[&str], port_name: &str, number: u16) -> Endpoints {
-    let entry = |text: &&str| EndpointAddress { ip: ip(text), ready: true, node: None, hostname: None };
-    let ports = vec![EndpointPort { name: port_name.into(), protocol: Protocol::Tcp, port: number }];
+    let entry = |text: &&str| EndpointAddress { ip: ip(text), ready: true, node: None, hostname: None, pod: None };
+    let ports = vec![EndpointPort { name: port_name.into(), protocol: Protocol::Tcp, port: number, app_protocol: None }];
     Endpoints { meta: meta(name), subsets: vec![EndpointSubset { addresses: addresses.iter().map(entry).collect(), ports }] }
 }
 
@@ -107,8 +121,9 @@ pub(super) fn slice(name: &str, service: &str, addresses: &[&str], port_name: &s
     EndpointSlice {
         meta: meta(name),
         service: Some(service.into()),
+        family: addresses.first().map(|text| if ip(text).is_ipv4() { IpFamily::V4 } else { IpFamily::V6 }),
         endpoints: addresses.iter().map(endpoint).collect(),
-        ports: vec![EndpointPort { name: port_name.into(), protocol: Protocol::Tcp, port: number }],
+        ports: vec![EndpointPort { name: port_name.into(), protocol: Protocol::Tcp, port: number, app_protocol: None }],
     }
 }
 

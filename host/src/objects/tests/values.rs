@@ -25,6 +25,7 @@ fn a_service_by_default() {
             port: 80,
             target_port: TargetPort::Number(80),
             node_port: None,
+            app_protocol: None,
         }],
         selector: None,
         external_ips: vec![],
@@ -34,6 +35,13 @@ fn a_service_by_default() {
         external_traffic_policy: Locality::Cluster,
         traffic_distribution: None,
         affinity: None,
+        ip_family_policy: None,
+        ip_families: vec![],
+        load_balancer_ip: None,
+        load_balancer_class: None,
+        health_check_node_port: None,
+        topology_aware: false,
+        other_proxy: false,
         publish_not_ready: false,
         options: ServiceOptions::default(),
     };
@@ -130,7 +138,7 @@ subsets:
     let addresses: Vec<_> =
         subset.addresses.iter().map(|address| (address.ip.to_string(), address.ready, address.node.as_deref())).collect();
     assert_eq!(addresses, [("127.0.0.5".to_owned(), true, Some("n1")), ("172.17.0.4".to_owned(), false, None)]);
-    assert_eq!(subset.ports[1], EndpointPort { name: "dns".to_owned(), protocol: Protocol::Udp, port: 53 });
+    assert_eq!(subset.ports[1], EndpointPort { name: "dns".to_owned(), protocol: Protocol::Udp, port: 53, app_protocol: None });
 }
 
 #[test]
@@ -209,7 +217,13 @@ status:
   conditions: [{type: Initialized, status: 'True'}, {type: Ready, status: 'True'}]
 ";
     let Object::Pod(pod) = object(text) else { panic!("a Pod") };
-    let port = |port, name: Option<&str>, protocol| ContainerPort { name: name.map(str::to_owned), port, protocol };
+    let port = |port, name: Option<&str>, protocol| ContainerPort {
+        name: name.map(str::to_owned),
+        port,
+        protocol,
+        host_port: None,
+        host_ip: None,
+    };
     let expected = Pod {
         meta: pod.meta.clone(),
         node: Some("node01".to_owned()),
@@ -220,6 +234,8 @@ status:
         hostname: Some("h".to_owned()),
         subdomain: Some("s".to_owned()),
         weight: Some(5),
+        host_network: false,
+        readiness_probes: vec![],
     };
     assert_eq!(*pod, expected);
     assert!(pod.meta.terminating);
