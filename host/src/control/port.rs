@@ -241,5 +241,7 @@ fn options(service: &Service) -> PortOptions {
         proxy_protocol: service.options.proxy_protocol,
         refuse_on_failure: service.options.refuse_on_failure,
         source_ranges: service.load_balancer_source_ranges.clone(),
+        drain: service.options.drain,
+        udp_idle_timeout: service.options.udp_idle_timeout,
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+pub use crate::objects::model::Drain;
 use imbl::GenericHashMap;
 use imbl::shared_ptr::ArcK;
 use ipnet::IpNet;
@@ -166,6 +167,10 @@ pub struct PortOptions {
     pub refuse_on_failure: bool,
     /// `spec.loadBalancerSourceRanges`; empty: anyone.
     pub source_ranges: Vec<IpNet>,
+    /// `pointsman.dev/drain`.
+    pub drain: Drain,
+    /// `pointsman.dev/udp-idle-timeout`; `None`: the host's default.
+    pub udp_idle_timeout: Option<Duration>,
 }
 
 /// One endpoint.
