@@ -1,14 +1,16 @@
 //! What the three stages cost a connection, and what a change costs the planner and a worker.
 //!
-//! `cargo bench -p pointsman --bench stages`. Fuel is exact and the same on every machine: one unit is about one Wasm instruction. It is
-//! printed first; times follow.
+//! `cargo bench -p pointsman --bench stages`. Fuel is exact and the same on every machine: one unit is about one Wasm instruction. The
+//! processor's instructions are counted by valgrind, where it is installed: this program runs itself under callgrind. Both are printed
+//! first; times follow.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a measurement may stop where it fails")]
 
 use std::hint::black_box;
+use std::process::Command;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, criterion_group};
 use pointsman::policy::compile::Compiler;
 use pointsman::policy::contract::{Connection, Partition, Planner, StageKind};
 use pointsman::policy::planners::Planners;
@@ -203,5 +205,62 @@ fn start(criterion: &mut Criterion) {
     });
 }
 
+/// Decisions that callgrind counts, after as many that it does not.
+const COUNTED: usize = 4096;
+
+/// What callgrind counts: it collects inside this function only, which is found by its name.
+#[inline(never)]
+fn counted_decisions(port: &Port, worker: &mut WorkerPolicies, connections: &[Connection]) {
+    for connection in connections {
+        black_box(route::decide(port, worker, black_box(connection), None));
+    }
+}
+
+/// `--count BALANCER ENDPOINTS`: this program under callgrind.
+fn count(balancer: &str, size: &str) {
+    let bench = Bench::new(balancer, size.parse().unwrap());
+    let (mut worker, port) = (bench.worker(), bench.table.port(0).unwrap());
+    let connections: Vec<Connection> = connections().into_iter().cycle().take(COUNTED).collect();
+    for connection in &connections {
+        black_box(route::decide(port, &mut worker, connection, None));
+    }
+    counted_decisions(port, &mut worker, &connections);
+}
+
+/// Instructions of a decision, all three stages and the host's part.
+fn instructions(balancer: &str, size: u32) -> Option<u64> {
+    let program = std::env::current_exe().ok()?;
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null", "--toggle-collect=*counted_decisions*"])
+        .arg(program)
+        .args(["--count", balancer, &size.to_string()])
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let collected = text.lines().find_map(|line| line.split_once("Collected :"))?.1;
+    Some(collected.trim().parse::<u64>().ok()? / COUNTED as u64)
+}
+
+fn print_instructions() {
+    println!("\n{:<28} {:>12}   instructions of a decision, its three stages and the host's part", "policy/endpoints", "instructions");
+    for (balancer, size) in BALANCERS.iter().flat_map(|balancer| SIZES.map(|size| (balancer, size))) {
+        match instructions(balancer, size) {
+            Some(count) => println!("{:<28} {count:>12}", format!("{balancer}/{size}")),
+            None => return println!("not counted: valgrind is not installed, or does not run here"),
+        }
+    }
+}
+
 criterion_group!(benches, three_stages, change, start);
-criterion_main!(benches);
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [_, "--count", balancer, size] => return count(balancer, size),
+        // Asked for some benchmarks only, or to list them: the counts can wait.
+        [_] | [_, "--bench"] => print_instructions(),
+        _ => {}
+    }
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}

@@ -6,6 +6,11 @@ use crate::types::{ServiceId, Slot};
 pub trait Load {
     /// How many there are now; 0 for a slot that the Service port does not have.
     fn active(&self, service: ServiceId, slot: Slot) -> u32;
+
+    /// The same for two slots: of a host, for the price of one call.
+    fn active_pair(&self, service: ServiceId, one: Slot, other: Slot) -> (u32, u32) {
+        (self.active(service, one), self.active(service, other))
+    }
 }
 
 /// For tests: a function is a load.

@@ -40,6 +40,11 @@ impl Weighted {
         Self { len, cells: cells.into_iter().collect() }
     }
 
+    /// Whether every index is drawn as often as any other.
+    pub fn is_uniform(&self) -> bool {
+        self.cells.is_empty()
+    }
+
     /// An index, from 64 random bits. 0 where there is nothing to draw from.
     #[inline]
     pub fn draw(&self, random: u64) -> usize {

@@ -19,6 +19,7 @@ pub struct TwoChoices;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Plan {
     slots: Packed<Slot>,
+    /// By the same index as `slots`. Empty where all weights are equal: then they decide nothing.
     weights: Packed<u32>,
     weighted: Weighted,
 }
@@ -34,7 +35,9 @@ impl Balancer for TwoChoices {
         let members = eligible(members);
         let weights: Vec<u32> = members.iter().map(|endpoint| endpoint.weight).collect();
         let slots = members.iter().map(|endpoint| endpoint.slot).collect();
-        Ok(Plan { slots, weighted: Weighted::new(&weights), weights: weights.into_iter().collect() })
+        let weighted = Weighted::new(&weights);
+        let weights = if weighted.is_uniform() { Packed::default() } else { weights.into_iter().collect() };
+        Ok(Plan { slots, weights, weighted })
     }
 
     fn pick(&mut self, plan: &mut Plan, connection: &Connection, load: &impl Load) -> Option<Slot> {
@@ -44,10 +47,13 @@ impl Balancer for TwoChoices {
             return Some(slot);
         }
         let other_slot = plan.slots.at(other)?;
-        // active / weight, without the division; the first of the two on a tie.
-        let active = |slot| u64::from(load.active(connection.service, slot));
-        let weight = |index| plan.weights.at(index).map_or(1, u64::from);
-        Some(if active(other_slot) * weight(one) < active(slot) * weight(other) { other_slot } else { slot })
+        let (active, other_active) = load.active_pair(connection.service, slot, other_slot);
+        let less = match (plan.weights.at(one), plan.weights.at(other)) {
+            // active / weight, without the division; the first of the two on a tie.
+            (Some(weight), Some(other_weight)) => u64::from(other_active) * u64::from(weight) < u64::from(active) * u64::from(other_weight),
+            _ => other_active < active,
+        };
+        Some(if less { other_slot } else { slot })
     }
 }
 

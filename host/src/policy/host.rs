@@ -30,6 +30,13 @@ impl HostData {
     pub(super) fn new(limits: &Limits, log: Arc<GuestLog>) -> Self {
         Self { table: Arc::default(), limiter: Limiter::new(limits), log, half_deadline: (0, Duration::ZERO), overdue: None, wasi: None }
     }
+
+    /// Live connections of slots; 0 of one that the Service port does not have.
+    #[inline]
+    fn active<const N: usize>(&self, service: ServiceId, slots: [Slot; N]) -> [u32; N] {
+        let Some(port) = self.table.port(service) else { return [0; N] };
+        slots.map(|slot| port.endpoints.get(slot as usize).map_or(0, |endpoint| endpoint.load.active()))
+    }
 }
 
 /// What happens when half of a call's deadline has passed, and again for each half after that. A guest that has been running since the
@@ -43,10 +50,14 @@ pub(super) fn deadline(data: &mut HostData) -> UpdateDeadline {
 
 /// Defines the imports of the contract.
 pub(super) fn link(linker: &mut Linker<HostData>) -> wasmtime::Result<()> {
-    linker.instance(LOAD)?.func_wrap("active", |store: StoreContextMut<'_, HostData>, (service, slot): (ServiceId, Slot)| {
-        let port = store.data().table.port(service);
-        let endpoint = port.and_then(|port| port.endpoints.get(slot as usize));
-        Ok((endpoint.map_or(0, |endpoint| endpoint.load.active()),))
+    let mut load = linker.instance(LOAD)?;
+    load.func_wrap("active", |store: StoreContextMut<'_, HostData>, (service, slot): (ServiceId, Slot)| {
+        let [active] = store.data().active(service, [slot]);
+        Ok((active,))
+    })?;
+    load.func_wrap("active-pair", |store: StoreContextMut<'_, HostData>, (service, one, other): (ServiceId, Slot, Slot)| {
+        let [one, other] = store.data().active(service, [one, other]);
+        Ok(((one, other),))
     })?;
     linker.instance(LOG)?.func_wrap("log", |store: StoreContextMut<'_, HostData>, (level, message): (LogLevel, WasmStr)| {
         let log = Arc::clone(&store.data().log);

@@ -73,6 +73,11 @@ impl Load for HostLoad {
     fn active(&self, service: ServiceId, slot: Slot) -> u32 {
         shared::pointsman::policy::load::active(service, slot)
     }
+
+    #[inline]
+    fn active_pair(&self, service: ServiceId, one: Slot, other: Slot) -> (u32, u32) {
+        shared::pointsman::policy::load::active_pair(service, one, other)
+    }
 }
 
 /// A panic traps without a word; this tells the host's log where and why first.
