@@ -59,5 +59,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
 
 /// One thread is enough for a client, and for a server that shows things to people.
 fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?.block_on(future)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the runtime")?;
+    let result = runtime.block_on(future);
+    // What still runs off the runtime, a component's check at most, does not hold up the end.
+    runtime.shutdown_background();
+    result
 }

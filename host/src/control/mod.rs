@@ -251,7 +251,12 @@ impl Controller {
 
     /// Plans what is dirty, and that only.
     pub fn rebuild(&mut self, planner: &mut dyn Planner, now_ms: u64) -> Update {
-        round::run(self, planner, now_ms)
+        self.rebuild_while(planner, now_ms, &mut || true)
+    }
+
+    /// The same, until the caller has had enough: asked after each port. What is not planned by then stays dirty, and as it was.
+    pub fn rebuild_while(&mut self, planner: &mut dyn Planner, now_ms: u64, keep_going: &mut dyn FnMut() -> bool) -> Update {
+        round::run(self, planner, now_ms, keep_going)
     }
 }
 

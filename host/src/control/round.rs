@@ -15,6 +15,7 @@ use crate::table::{Frontend, Origins, ServiceId, Table};
 /// What a rebuild gathers.
 struct Round<'a> {
     session: Session<'a>,
+    keep_going: &'a mut dyn FnMut() -> bool,
     table: Table,
     now_ms: u64,
     /// The table differs from the last in something.
@@ -24,7 +25,7 @@ struct Round<'a> {
     arisen: Vec<Diagnostic>,
 }
 
-pub(super) fn run(controller: &mut Controller, planner: &mut dyn Planner, now_ms: u64) -> Update {
+pub(super) fn run(controller: &mut Controller, planner: &mut dyn Planner, now_ms: u64, keep_going: &mut dyn FnMut() -> bool) -> Update {
     let dirty = std::mem::take(&mut controller.dirty);
     let catalogue = controller.catalogue.clone();
     let retired = std::mem::take(&mut controller.ids.retired);
@@ -33,6 +34,7 @@ pub(super) fn run(controller: &mut Controller, planner: &mut dyn Planner, now_ms
     table.generation += 1;
     let mut round = Round {
         session: Session { planner, catalogue: &catalogue, faults: Vec::new() },
+        keep_going,
         table,
         now_ms,
         touched: false,
@@ -239,9 +241,14 @@ impl Controller {
         // New labels concern every selector of their namespace, though few will want them.
         let selecting = dirty.namespaces.iter().filter_map(|name| self.index.namespace(name)).flat_map(|known| &known.selecting);
         let to_ask: BTreeSet<ServiceId> = selecting.copied().chain(to_plan.iter().copied()).collect();
-        for id in to_ask {
+        let mut to_ask = to_ask.into_iter();
+        for id in to_ask.by_ref() {
             self.plan_port(id, to_plan.contains(&id), round);
+            if !(round.keep_going)() {
+                break;
+            }
         }
+        self.dirty.ports.extend(to_ask);
     }
 
     fn plan_port(&mut self, id: ServiceId, touched: bool, round: &mut Round<'_>) {

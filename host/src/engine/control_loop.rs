@@ -1,6 +1,7 @@
 //! The control side of a running host: one thread that takes changes in, makes tables and hands them to the data plane.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::ready;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,10 @@ use crate::table::{Frontend, FrontendKey, FrontendKind, ServiceId, Table, Versio
 
 /// Changes are gathered for this long before a table is made of them (architecture.md, "the way of a change").
 const GATHER: Duration = Duration::from_millis(10);
+
+/// Planning pauses after this long, so that endpoints that left, metrics and the end of the host get their turn however many Services
+/// there are to plan, and however slow a policy is. One call of a policy is bounded by its own deadline.
+const PLANNING_TURN: Duration = Duration::from_millis(250);
 
 /// How often a bind that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -83,6 +88,8 @@ struct ControlLoop {
     table: Arc<Table>,
     installed: BTreeSet<VersionId>,
     swaps: BTreeMap<(String, &'static str), u64>,
+    /// Swaps that are answered when they are in force.
+    replies: Vec<(PolicyReply, oneshot::Sender<PolicyReply>)>,
     /// What is not bound, as told last.
     not_served: BTreeSet<String>,
     stopping: bool,
@@ -124,6 +131,7 @@ impl ControlLoop {
             table: Arc::default(),
             installed: BTreeSet::new(),
             swaps: BTreeMap::new(),
+            replies: Vec::new(),
             not_served: BTreeSet::new(),
             stopping: false,
             health: Health::default(),
@@ -136,14 +144,18 @@ impl ControlLoop {
     async fn run(mut self) -> anyhow::Result<()> {
         self.files_changed().await;
         self.rebuild().await;
-        // Every worker answers after it has taken its first table in: from here on a connection is decided.
-        let _ = self.plane.snapshot().await;
-        self.wiring.readiness.send_replace(Readiness::Serving);
-        tracing::info!("serving: frontends={} listeners={}", self.table.frontends.len(), self.plane.listeners());
         let files = Arc::clone(&self.wiring.files);
         let mut retry = interval(RETRY);
         retry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut serving = false;
         while !self.stopping {
+            if !serving && !self.core.is_dirty() {
+                serving = true;
+                // Every worker answers after it has taken its first table in: from here on a connection is decided.
+                let _ = self.plane.snapshot().await;
+                self.wiring.readiness.send_replace(Readiness::Serving);
+                tracing::info!("serving: frontends={} listeners={}", self.table.frontends.len(), self.plane.listeners());
+            }
             tokio::select! {
                 event = self.wiring.changes_seen.recv() => match event {
                     Some(Event::Stop) | None => self.stopping = true,
@@ -155,6 +167,7 @@ impl ControlLoop {
                 }
                 Some(request) = self.wiring.policies_asked.recv() => self.asked(request).await,
                 _ = retry.tick() => self.retry().await,
+                () = ready(()), if self.core.is_dirty() => self.rebuild().await,
             }
         }
         self.stop().await
@@ -164,11 +177,14 @@ impl ControlLoop {
     async fn absorb(&mut self, first: Option<Event>) {
         let files = Arc::clone(&self.wiring.files);
         let until = Instant::now() + GATHER;
-        let (mut reread, mut replies, mut next) = (first.is_none(), vec![], first);
+        let (mut reread, mut next) = (first.is_none(), first);
         loop {
             match next.take() {
                 Some(Event::Policy(event)) => self.policy_file(event),
-                Some(Event::Checked { name, result, verb, reply }) => replies.push((self.checked(&name, result, verb), reply)),
+                Some(Event::Checked { name, result, verb, reply }) => {
+                    let result = self.checked(&name, result, verb);
+                    self.replies.push((result, reply));
+                }
                 Some(Event::Stop) => self.stopping = true,
                 None => {}
             }
@@ -182,11 +198,6 @@ impl ControlLoop {
             self.files_changed().await;
         }
         self.rebuild().await;
-        for (result, reply) in replies {
-            // In force on every worker before the answer goes out, so that what the caller does next meets the new version.
-            let _ = self.plane.snapshot().await;
-            let _ = reply.send(result);
-        }
     }
 
     async fn files_changed(&mut self) {
@@ -203,6 +214,7 @@ impl ControlLoop {
         if self.plane.retry(&|key, frontend| addresses.bound(key, frontend)) {
             self.publish_bound();
         }
+        self.addresses.tidy().await;
         let counters = self.plane.policy_counters().await;
         self.health.look(&counters, &self.wiring.events);
         if self.clock.now_ms() < self.replan_at_ms {
@@ -217,12 +229,21 @@ impl ControlLoop {
         self.replan_at_ms = self.clock.now_ms() + self.replan_wait.as_millis() as u64;
     }
 
+    /// Plans for one turn; what is left over is planned in the next.
     async fn rebuild(&mut self) {
         if self.core.node_changed() {
             self.plane.reconfigure();
         }
-        if let Some(update) = self.core.rebuild(self.clock.now_ms()) {
+        let until = Instant::now() + PLANNING_TURN;
+        if let Some(update) = self.core.rebuild(self.clock.now_ms(), &mut || Instant::now() < until) {
             self.publish(update).await;
+        }
+        if !self.core.is_dirty() && !self.replies.is_empty() {
+            // In force on every worker before the answer goes out, so that what the caller does next meets the new version.
+            let _ = self.plane.snapshot().await;
+            for (result, reply) in self.replies.drain(..) {
+                let _ = reply.send(result);
+            }
         }
     }
 
@@ -315,7 +336,7 @@ impl ControlLoop {
                 let _ = reply.send(report::policies(&self.wiring.registry.list(), &counters));
             }
             PolicyRequest::Swap { name, component, reply } => {
-                check(name, "swapped", reply, Box::new(move |registry, name| registry.swap(name, &component)));
+                check(name, "swapped", reply, Box::new(move |registry, name| registry.swap(name, &component.bytes)));
             }
             PolicyRequest::Rollback { name, reply } => check(name, "rolled-back", reply, Box::new(Registry::rollback)),
         }
@@ -400,6 +421,12 @@ impl Addresses {
                 let addresses = next.frontends.keys().map(|key| key.ip).collect();
                 map.assign(&addresses).iter().map(ToString::to_string).collect()
             }
+        }
+    }
+
+    async fn tidy(&mut self) {
+        if let Self::AnyIp { routes, .. } = self {
+            routes.tidy().await;
         }
     }
 

@@ -75,9 +75,18 @@ impl Core {
         self.controller.retry_faulted()
     }
 
-    /// Plans what is dirty; `None` when nothing is.
-    pub fn rebuild(&mut self, now_ms: u64) -> Option<Update> {
-        let mut update = self.controller.is_dirty().then(|| self.controller.rebuild(&mut self.planners, now_ms))?;
+    /// Whether there is something to plan.
+    pub fn is_dirty(&self) -> bool {
+        self.controller.is_dirty()
+    }
+
+    /// Plans what is dirty; `None` when nothing is. `keep_going` is asked after each Service port; what is left then stays dirty.
+    pub fn rebuild(&mut self, now_ms: u64, keep_going: &mut dyn FnMut() -> bool) -> Option<Update> {
+        if !self.is_dirty() {
+            return None;
+        }
+        self.planners.set_now(now_ms);
+        let mut update = self.controller.rebuild_while(&mut self.planners, now_ms, keep_going);
         // The review of the objects names the same lack with what nearly matches; once is enough.
         let told = |diagnostic: &Diagnostic| self.told.iter().any(|told| told.same_subject(diagnostic));
         update.diagnostics.retain(|diagnostic| !told(diagnostic));
@@ -88,7 +97,7 @@ impl Core {
     pub fn check(&mut self) -> (usize, Vec<Diagnostic>) {
         let (_, mut diagnostics) = self.reload(0);
         self.node_changed();
-        if let Some(update) = self.rebuild(0) {
+        if let Some(update) = self.rebuild(0, &mut || true) {
             diagnostics.extend(update.diagnostics);
         }
         diagnostics.sort_by(|a, b| (&a.file, a.line, b.severity).cmp(&(&b.file, b.line, a.severity)));

@@ -41,7 +41,7 @@ impl Offline {
     /// Plans what the core has read and adopts it, as a worker would. `seed` stands for the worker's.
     pub fn new(core: &mut Core, seed: u64) -> Option<Self> {
         core.node_changed();
-        let update = core.rebuild(0)?;
+        let update = core.rebuild(0, &mut || true)?;
         let mut policies = WorkerPolicies::new(seed);
         for version in super::versions(&update.table, &update.changed) {
             if let Some(policy) = core.registry().loaded(version) {

@@ -1,5 +1,6 @@
 //! Start and end of a host.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 
@@ -15,7 +16,7 @@ use crate::admin::{self, Bound, EventLog, Handle, Readiness};
 use crate::dataplane::anyip;
 use crate::policy::Sandbox;
 use crate::policy::compile::Compiler;
-use crate::policy::directory::PolicyDirectory;
+use crate::policy::directory::{DirectoryEvent, PolicyDirectory};
 use crate::policy::registry::{Registry, RegistryOptions};
 use crate::source;
 
@@ -40,9 +41,24 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let (readiness, readiness_seen) = watch::channel(Readiness::Starting(vec!["the first table is not in force yet".to_owned()]));
     let (metrics, metrics_asked) = mpsc::channel(16);
     let (policies, policies_asked) = mpsc::channel(16);
-    let (changes, changes_seen) = mpsc::channel(64);
+    // Components are compiled and tested, each for seconds at the worst.
+    let (folder, known) = (options.policy_dir.clone(), Arc::clone(&registry));
+    let opening = tokio::task::spawn_blocking(move || open_policy_dir(folder, known));
+    let (directory, loaded) = tokio::select! {
+        opened = opening => opened.context("reading --policy-dir")??,
+        _ = terminated.recv() => return Ok(()),
+        _ = interrupted.recv() => return Ok(()),
+    };
+    let (changes, changes_seen) = mpsc::channel(loaded.len() + 64);
+    for outcome in loaded {
+        changes.send(Event::Policy(outcome)).await?;
+    }
+    let policy_changes = changes.clone();
+    let told = move |event| {
+        let _ = policy_changes.blocking_send(Event::Policy(event));
+    };
+    let _policy_watch = directory.map(|directory| directory.watch(told)).transpose()?;
     let files = Arc::new(Notify::new());
-    let _policy_watch = open_policy_dir(&options, &registry, &changes)?;
     let _file_watch = source::watch(&options.files, {
         let files = Arc::clone(&files);
         move || files.notify_one()
@@ -98,22 +114,10 @@ async fn stop<T>(changes: &mpsc::Sender<Event>, ended: std::pin::Pin<&mut onesho
     ended.await
 }
 
-fn open_policy_dir(
-    options: &Options,
-    registry: &Arc<Registry>,
-    changes: &mpsc::Sender<Event>,
-) -> anyhow::Result<Option<crate::policy::directory::DirectoryWatch>> {
-    let Some(dir) = &options.policy_dir else {
-        return Ok(None);
-    };
-    let open = || PolicyDirectory::open(dir.clone(), Arc::clone(registry));
-    let (directory, loaded) = open().with_context(|| format!("--policy-dir {}", dir.display()))?;
-    for outcome in loaded {
-        let _ = changes.try_send(Event::Policy(outcome));
-    }
-    let changes = changes.clone();
-    let watch = directory.watch(move |event| {
-        let _ = changes.blocking_send(Event::Policy(event));
-    })?;
-    Ok(Some(watch))
+/// What stands in `--policy-dir`, and what became of it.
+fn open_policy_dir(folder: Option<PathBuf>, registry: Arc<Registry>) -> anyhow::Result<(Option<PolicyDirectory>, Vec<DirectoryEvent>)> {
+    let Some(folder) = folder else { return Ok((None, Vec::new())) };
+    let opened = PolicyDirectory::open(folder.clone(), registry);
+    let (directory, events) = opened.with_context(|| format!("--policy-dir {}", folder.display()))?;
+    Ok((Some(directory), events))
 }

@@ -4,6 +4,7 @@
 //! (`inspect`), compiled apart (`compile`), probed (`loaded`) and tested (`self_test`). Instances stand in two places: `planners`, off the
 //! data path, and `worker`, next to the connections. Both enter a guest through one function of `instance`, which arms the `limits`.
 
+mod backoff;
 pub mod breaker;
 pub mod catalogue;
 mod clock;

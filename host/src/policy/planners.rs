@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::backoff::Backoff;
 use super::contract::{Endpoint, Fault, Grouping, Label, Partition, Place, Planner, ServiceId, ServicePort};
 use super::instance::Instance;
 use super::registry::Registry;
@@ -14,7 +15,20 @@ pub struct Planners {
     instances: HashMap<VersionId, Instance>,
     /// What each selector planned last, for an instance that must be made again before it can classify.
     selected: HashMap<(VersionId, ServiceId), Selected>,
+    /// Versions that failed the last time that they were asked.
+    failing: HashMap<VersionId, Failing>,
+    now_ms: u64,
 }
+
+/// How often a planner failed in succession, and when it is asked again if that was too often.
+struct Failing {
+    faults: u32,
+    backoff: Backoff,
+}
+
+/// A planner that failed so often in succession is left alone for a while: each failure may have taken its whole deadline, and there may
+/// be thousands of Services to plan. What breaks with one Service's settings only is asked again for all others.
+const FAULTS_IN_SUCCESSION: u32 = 5;
 
 struct Selected {
     port: ServicePort,
@@ -26,7 +40,12 @@ struct Selected {
 impl Planners {
     /// Planners for the versions of a registry.
     pub fn new(registry: Arc<Registry>) -> Self {
-        Self { registry, instances: HashMap::new(), selected: HashMap::new() }
+        Self { registry, instances: HashMap::new(), selected: HashMap::new(), failing: HashMap::new(), now_ms: 0 }
+    }
+
+    /// The time of what is asked from now on.
+    pub fn set_now(&mut self, now_ms: u64) {
+        self.now_ms = now_ms;
     }
 
     /// Drops the instances of versions that are not in use any more.
@@ -34,6 +53,7 @@ impl Planners {
         let live: HashSet<VersionId> = live.iter().copied().collect();
         self.instances.retain(|version, _| live.contains(version));
         self.selected.retain(|(version, _), _| live.contains(version));
+        self.failing.retain(|version, _| live.contains(version));
     }
 
     /// Makes every instance anew at its next use: the node changed.
@@ -42,8 +62,31 @@ impl Planners {
         self.selected.values_mut().for_each(|selected| selected.in_instance = false);
     }
 
-    /// Calls an instance, which is made if there is none, and dropped if it faults.
+    /// Calls an instance, unless it has failed too often.
     fn ask<R>(&mut self, version: VersionId, call: impl FnOnce(&mut Instance) -> Result<R, Fault>) -> Result<R, Fault> {
+        let now_ms = self.now_ms;
+        let rests = |failing: &Failing| failing.faults >= FAULTS_IN_SUCCESSION && now_ms < failing.backoff.until_ms();
+        if self.failing.get(&version).is_some_and(rests) {
+            return Err(Fault::NotAsked("its planner failed again and again"));
+        }
+        let answer = self.call(version, call);
+        match &answer {
+            Ok(_) | Err(Fault::Refused(_)) => drop(self.failing.remove(&version)),
+            Err(Fault::NotAsked(_)) => {}
+            Err(_) => {
+                let new = || Failing { faults: 0, backoff: Backoff::new(u64::from(version.0)) };
+                let failing = self.failing.entry(version).or_insert_with(new);
+                failing.faults += 1;
+                if failing.faults >= FAULTS_IN_SUCCESSION {
+                    failing.backoff.wait(now_ms);
+                }
+            }
+        }
+        answer
+    }
+
+    /// Calls an instance, which is made if there is none, and dropped if it faults.
+    fn call<R>(&mut self, version: VersionId, call: impl FnOnce(&mut Instance) -> Result<R, Fault>) -> Result<R, Fault> {
         let mut instance = match self.instances.remove(&version) {
             Some(instance) => instance,
             None => {
