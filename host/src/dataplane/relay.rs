@@ -30,6 +30,13 @@ pub(super) struct Passed {
     pub(super) to_client: u64,
 }
 
+/// See [`Relay::unread`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Unread {
+    pub(super) client: bool,
+    pub(super) endpoint: bool,
+}
+
 /// Both directions of a connection.
 #[derive(Default)]
 pub(super) struct Relay {
@@ -58,13 +65,10 @@ enum Failure {
 }
 
 impl Relay {
-    /// Whether exactly one side has ended its direction: which one, with the client as `true`.
-    pub(super) fn half_closed(&self) -> Option<bool> {
-        match (self.inbound.done, self.outbound.done) {
-            (true, false) => Some(true),
-            (false, true) => Some(false),
-            _ => None,
-        }
+    /// The sides that nobody reads from now, so that their resets would go unnoticed: one that has ended its direction, and a client whose
+    /// bytes the endpoint does not take. (An endpoint's bytes that the client does not take are passed on first, and then its reset.)
+    pub(super) fn unread(&self) -> Unread {
+        Unread { client: self.inbound.done || !self.inbound.left_over.is_empty(), endpoint: self.outbound.done }
     }
 
     /// Whether bytes were read that the other side has not taken yet.

@@ -17,7 +17,7 @@ use tokio::time::Sleep;
 use super::connect::connect;
 use super::policies::Policies;
 use super::proxy_protocol;
-use super::relay::{Ending, Passed, Relay};
+use super::relay::{Ending, Passed, Relay, Unread};
 use super::worker::Worker;
 use crate::observe::counters::ConnectionCounter;
 use crate::observe::{ConnectError, ConnectFailure, ConnectionRecord, Outcome};
@@ -211,7 +211,7 @@ impl<P: Policies> Open<P> {
         });
         let (worker, counter, record) = (&self.worker, &self.counter, &mut self.record);
         let mut relay = Relay::default();
-        let mut step = |context: &mut Context<'_>, stop_when_half_closed: bool| {
+        let mut step = |context: &mut Context<'_>, watched: Unread| {
             if expired(&mut age, context) {
                 if relay.holds_bytes() {
                     // An orderly end would pass off what arrived so far as the whole.
@@ -227,26 +227,28 @@ impl<P: Policies> Open<P> {
             if let Some(counter) = counter {
                 counter.passed(passed.to_endpoint, passed.to_client);
             }
-            match (ending, relay.half_closed()) {
+            match (ending, relay.unread()) {
                 (Poll::Ready(Ending::Closed), _) => Poll::Ready(Step::Ended(Outcome::Closed)),
                 (Poll::Ready(Ending::Reset), _) => Poll::Ready(Step::Ended(Outcome::Reset)),
-                (Poll::Pending, Some(by_client)) if stop_when_half_closed => Poll::Ready(Step::HalfClosed { by_client }),
+                (Poll::Pending, unread) if unread != watched => Poll::Ready(Step::Watch(unread)),
                 (Poll::Pending, _) => Poll::Pending,
             }
         };
-        let by_client = match poll_fn(|context| step(context, true)).await {
-            Step::Ended(outcome) => return outcome,
-            Step::HalfClosed { by_client } => by_client,
-        };
-        // Nobody reads any more from the side that has ended its direction, so its reset has to be watched for.
-        let ended = if by_client { client } else { endpoint };
-        tokio::select! {
-            biased;
-            step = poll_fn(|context| step(context, false)) => match step {
-                Step::Ended(outcome) => outcome,
-                Step::HalfClosed { .. } => Outcome::Reset,
-            },
-            _ = ended.ready(Interest::ERROR) => Outcome::Reset,
+        let mut watched = Unread::default();
+        loop {
+            let next = match watched {
+                Unread { client: false, endpoint: false } => poll_fn(|context| step(context, watched)).await,
+                _ => tokio::select! {
+                    biased;
+                    next = poll_fn(|context| step(context, watched)) => next,
+                    _ = client.ready(Interest::ERROR), if watched.client => return Outcome::Reset,
+                    _ = endpoint.ready(Interest::ERROR), if watched.endpoint => return Outcome::Reset,
+                },
+            };
+            match next {
+                Step::Ended(outcome) => return outcome,
+                Step::Watch(unread) => watched = unread,
+            }
         }
     }
 
@@ -280,7 +282,8 @@ impl<P: Policies> Drop for Open<P> {
 
 /// How far a relay has come.
 enum Step {
-    HalfClosed { by_client: bool },
+    /// Other sides than before are not read from.
+    Watch(Unread),
     Ended(Outcome),
 }
 

@@ -64,6 +64,19 @@ async fn the_server_may_speak_first_and_single_bytes_pass_at_once() {
     }
 }
 
+/// Waits until everything on the way is full, while nobody reads. How many bytes the endpoint's side took.
+async fn stalled(rig: &Rig) -> u64 {
+    let mut before = 0;
+    loop {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        let now = rig.snapshot().await.totals.bytes_in;
+        if now > 0 && now == before {
+            return now;
+        }
+        before = now;
+    }
+}
+
 #[tokio::test]
 async fn a_slow_reader_loses_nothing() {
     let (rig, client, mut endpoint) = pair().await;
@@ -72,16 +85,7 @@ async fn a_slow_reader_loses_nothing() {
         let question = question.clone();
         async move { ask(client, &question).await.unwrap() }
     });
-    // Until everything on the way is full, nobody reads.
-    let mut before = 0;
-    loop {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-        let now = rig.snapshot().await.totals.bytes_in;
-        if now > 0 && now == before {
-            break;
-        }
-        before = now;
-    }
+    let before = stalled(&rig).await;
     assert!(before < 12_000_000, "a worker must not swallow what nobody reads");
     let mut received = Vec::new();
     let mut piece = vec![0; 10_000];
@@ -123,6 +127,32 @@ async fn a_reset_passes_through_also_when_its_side_had_ended() {
     assert_eq!(rest(&mut client).await.unwrap(), b"");
     reset(endpoint);
     rig.until(|snapshot| snapshot.totals.reset == 1).await;
+}
+
+#[tokio::test]
+async fn a_reset_passes_through_also_when_the_endpoint_takes_no_bytes() {
+    let (rig, client, mut endpoint) = pair().await;
+    let client = client.into_std().unwrap();
+    let flood = noise(1_000_000, 5);
+    let asking = tokio::task::spawn_blocking(move || {
+        use std::io::Write;
+        client.set_nonblocking(true).unwrap();
+        // As much as fits between here and the endpoint, which reads nothing.
+        let mut full = 0;
+        while full < 20 {
+            match (&client).write(&flood) {
+                Ok(_) => full = 0,
+                Err(_) => full += 1,
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        TcpStream::from_std(client)
+    });
+    let client = asking.await.unwrap().unwrap();
+    stalled(&rig).await;
+    reset(client);
+    rig.until(|snapshot| snapshot.totals.reset == 1 && snapshot.totals.active == 0).await;
+    was_reset(rest(&mut endpoint).await);
 }
 
 #[tokio::test]
