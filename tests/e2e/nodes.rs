@@ -265,3 +265,58 @@ fn anyip_serves_external_addresses() -> Result<()> {
     ensure!(pods == set(["p11"]), "{pods:?}");
     Ok(())
 }
+
+/// An external address that its Service gives up stays this machine's while a connection lives on it, and what a host that was killed
+/// left behind is the next one's to remove.
+#[test]
+fn anyip_keeps_an_address_while_it_is_used() -> Result<()> {
+    use nix::sys::signal::Signal;
+    if !available() {
+        return Ok(());
+    }
+    let external = Ipv4Addr::new(192, 168, 2, 6);
+    let mut cluster = Cluster::start([0, 0], false, |service| service.spec("externalIPs", format!("[{external}]")))?;
+    let ip = pod_ip(0, 1);
+    cluster.nodes[0].run("ip", ["addr", "add", &format!("{ip}/32"), "dev", "lo"])?;
+    let _echo = cluster.nodes[0].enter(|| {
+        Backend::threaded(TcpListener::bind((ip, POD_PORT))?, |mut stream| {
+            let mut byte = [0];
+            while stream.read(&mut byte)? > 0 {
+                stream.write_all(&byte)?;
+            }
+            Ok(())
+        })
+    })?;
+    cluster.manifests.write("echo.yaml", &Pod::new("echo", "app: web", ip).node(NODES[0]).yaml())?;
+    cluster.client.run("ip", ["route", "add", &format!("{external}/32"), "via", &node_ip(0).to_string()])?;
+    cluster.engines[0].frontend("default/web:http", "external-ip")?;
+    let mut connection = cluster.client.enter(|| Ok(std::net::TcpStream::connect((external, 80))?))?;
+    connection.set_read_timeout(Some(Duration::from_secs(20)))?;
+    let echoed = |connection: &mut std::net::TcpStream| -> Result<()> {
+        let mut byte = [0];
+        connection.write_all(b"x")?;
+        connection.read_exact(&mut byte)?;
+        Ok(())
+    };
+    echoed(&mut connection)?;
+    let routes = |cluster: &Cluster| cluster.nodes[0].run("ip", ["route", "show", "table", "local", "proto", "112"]);
+
+    cluster.manifests.remove("service.yaml")?;
+    cluster.engines[0].frontend_gone("default/web:http", "external-ip")?;
+    echoed(&mut connection)?;
+    ensure!(routes(&cluster)?.contains("192.168.2.6"), "the connection lost its address: {}", routes(&cluster)?);
+    drop(connection);
+    poll::until("the route of 192.168.2.6 to go with its last connection", || {
+        Ok((!routes(&cluster)?.contains("192.168.2.6")).then_some(()))
+    })?;
+
+    cluster.engines[0].signal(Signal::SIGKILL)?;
+    cluster.engines[0].wait()?;
+    ensure!(routes(&cluster)?.contains("10.97.0.0/16"), "a killed host cannot clean up: {}", routes(&cluster)?);
+    let launch = Launch::bare(cluster.manifests.path(), NODES[0], &node_ip(0).to_string(), "anyip")?;
+    let mut next = launch.arguments(["--service-cidr", "10.97.0.0/16"]).inside(&cluster.nodes[0]).start()?;
+    next.signal(Signal::SIGTERM)?;
+    ensure!(next.wait()?.success(), "the next host failed");
+    ensure!(!routes(&cluster)?.contains("10.97."), "left behind: {}", routes(&cluster)?);
+    Ok(())
+}
