@@ -23,7 +23,7 @@ pub use access::{ExposureError, Token, TokenError, check_exposure};
 pub use bound::{Bound, BoundFrontend, NotServed};
 pub use events::{Event, EventLog, EventReport, Severity};
 pub use metrics::{Metrics, SwapCount};
-pub use policies::{PolicyList, PolicyReply, PolicyRequest, PolicyStatus, Refused, RefusedKind, Swapped};
+pub use policies::{PolicyList, PolicyReply, PolicyRequest, PolicyStatus, Refused, RefusedKind, Swapped, Upload};
 
 /// Where the admin port listens unless told otherwise: reachable from this machine alone. The number is unassigned at IANA and stands
 /// outside both the node-port range and the ephemeral ports.

@@ -1,7 +1,15 @@
 //! What can be asked about policies, and the answers.
 
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+/// A component that was sent here. It counts among those that are taken in until it is dropped, also when whoever sent it has hung up.
+#[derive(Debug)]
+pub struct Upload {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    pub(super) _counted: OwnedSemaphorePermit,
+}
 
 /// A request about policies, with the way back for its answer. A request whose asker is gone may be carried out all the same.
 #[derive(Debug)]
@@ -16,7 +24,7 @@ pub enum PolicyRequest {
         /// The name in annotations.
         name: String,
         /// Its bytes, as they came.
-        component: Vec<u8>,
+        component: Upload,
         /// For the answer.
         reply: oneshot::Sender<PolicyReply>,
     },

@@ -1,6 +1,7 @@
 //! From a request to its answer.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -13,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use super::access::{Denied, check_change, check_host};
 use super::body::{self, BodyError};
 use super::metrics;
-use super::policies::{PolicyList, PolicyReply, PolicyRequest, PolicyStatus, Refused, RefusedKind};
+use super::policies::{PolicyList, PolicyReply, PolicyRequest, PolicyStatus, Refused, RefusedKind, Upload};
 use super::server::Answer;
 use super::{Handle, MAX_COMPONENT_BYTES, MAX_UPLOADS, Readiness};
 
@@ -34,7 +35,7 @@ const PATHS: &str = "there are: GET /healthz /readyz /metrics /bound /events /po
 pub(super) struct Site {
     handle: Handle,
     loopback: bool,
-    uploads: Semaphore,
+    uploads: Arc<Semaphore>,
 }
 
 /// What a path stands for.
@@ -88,7 +89,7 @@ fn name(text: &str) -> Option<&str> {
 impl Site {
     pub(super) fn new(handle: Handle, address: Option<SocketAddr>) -> Self {
         let loopback = address.is_some_and(|address| address.ip().to_canonical().is_loopback());
-        Self { handle, loopback, uploads: Semaphore::new(MAX_UPLOADS) }
+        Self { handle, loopback, uploads: Arc::new(Semaphore::new(MAX_UPLOADS)) }
     }
 
     pub(super) async fn answer(&self, request: Request<Incoming>) -> Answer {
@@ -171,7 +172,7 @@ impl Site {
     }
 
     async fn swap(&self, name: &str, request: Request<Incoming>) -> Answer {
-        let Ok(_upload) = self.uploads.try_acquire() else {
+        let Ok(counted) = Arc::clone(&self.uploads).try_acquire_owned() else {
             return failure(
                 StatusCode::SERVICE_UNAVAILABLE,
                 format!("{MAX_UPLOADS} other components are being taken in"),
@@ -186,6 +187,7 @@ impl Site {
             Ok(component) => component,
             Err(error) => return unread(error),
         };
+        let component = Upload { bytes: component, _counted: counted };
         self.change(|reply| PolicyRequest::Swap { name: name.to_owned(), component, reply }).await
     }
 

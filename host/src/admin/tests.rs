@@ -37,8 +37,17 @@ impl Port {
             }
         });
         tokio::spawn(async move {
+            let mut checked = vec![];
             while let Some(request) = policies_asked.recv().await {
-                engine(request);
+                match request {
+                    // Its check takes until "slow" is rolled back.
+                    PolicyRequest::Swap { name, component, reply } if name == "slow" => checked.push((component, reply)),
+                    PolicyRequest::Rollback { name, reply } if name == "slow" => {
+                        checked.clear();
+                        drop(reply);
+                    }
+                    request => engine(request),
+                }
             }
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -121,7 +130,7 @@ fn engine(request: PolicyRequest) {
             let _ = reply.send(vec![mine]);
         }
         PolicyRequest::Swap { name, component, reply } => {
-            let _ = reply.send(match (name.as_str(), component.as_slice()) {
+            let _ = reply.send(match (name.as_str(), component.bytes.as_slice()) {
                 ("random", _) => Err(Refused { kind: RefusedKind::Conflict, error: "built in".to_owned(), remedy: None }),
                 (_, b"nonsense") => Err(Refused { kind: RefusedKind::Component, error: "not a component".to_owned(), remedy: None }),
                 (_, component) => Ok(swapped(format!("{} bytes", component.len()), true)),
@@ -216,6 +225,26 @@ async fn a_component_may_come_in_chunks() {
     Answer::of(&port.raw(request).await).says(200, "10 bytes");
     let broken = b"POST /policies/mine/swap HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n";
     Answer::of(&port.raw(broken).await).says(400, "framing");
+}
+
+#[tokio::test]
+async fn a_component_counts_until_it_is_checked_also_when_its_sender_hangs_up() {
+    let port = Port::open().await;
+    let request = b"POST /policies/slow/swap HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nslow";
+    let mut senders = vec![];
+    for _ in 0..MAX_UPLOADS {
+        let mut sender = TcpStream::connect(port.address).await.unwrap();
+        sender.write_all(request).await.unwrap();
+        senders.push(sender);
+    }
+    // They may still be on their way in.
+    while port.ask("POST", "/policies/mine/swap", "", b"component").await.status == 200 {}
+    drop(senders);
+    for _ in 0..20 {
+        port.ask("POST", "/policies/mine/swap", "", b"component").await.says(503, "2 other components");
+    }
+    port.ask("POST", "/policies/slow/rollback", "", b"").await.says(503, "starting or ending");
+    port.ask("POST", "/policies/mine/swap", "", b"component").await.says(200, "9 bytes");
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ async fn engine(token: Option<&str>) -> SocketAddr {
         while let Some(request) = asked.recv().await {
             match request {
                 PolicyRequest::List { reply } => drop(reply.send(vec![status("mine"), status("other")])),
-                PolicyRequest::Swap { name, component, reply } => drop(reply.send(match component.as_slice() {
+                PolicyRequest::Swap { name, component, reply } => drop(reply.send(match component.bytes.as_slice() {
                     b"nonsense" => Err(Refused {
                         kind: RefusedKind::Component,
                         error: "not a component".to_owned(),
