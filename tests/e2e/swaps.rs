@@ -201,6 +201,9 @@ fn survived(fault: &str) -> Result<()> {
     survived_until_mended(fault).map(drop)
 }
 
+/// What one decision may use, unless `--policy-fuel` says otherwise.
+const HOT_FUEL: f64 = 50_000.0;
+
 /// A site that knows a faulty policy, which no Service asks for yet.
 fn faulty(test: &str, policy: &str) -> Result<Site> {
     let site = Site::named(&format!("swaps_{test}"), &NAMES)?;
@@ -223,6 +226,9 @@ fn survived_until_mended(fault: &str) -> Result<Site> {
     ensure!(tally.by_name.len() == 3, "{fault}: the fallback is random among the candidates, but {tally:?}");
     let reasons = site.engine.metrics()?.by("reason", "pointsman_policy_fallbacks_total", &[("policy", "faulty")]);
     println!("{fault}: fallbacks {reasons:?}, the longest connection took {:?}", tally.longest);
+    // However it fails, it never held up its worker for longer than its fuel.
+    let most = site.engine.metrics()?.sum("pointsman_policy_fuel_max", &[("policy", "faulty")]);
+    ensure!(most <= HOT_FUEL && (fault != "loop" || most == HOT_FUEL), "{fault}: one decision used {most} units of fuel");
     accounts::balance(&site.engine, tally.answered())?;
     let decisions = site.engine.decisions()?;
     let explained = decisions.iter().find_map(|decision| decision["stages"][2]["fallback"].as_str());

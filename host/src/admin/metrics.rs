@@ -138,6 +138,8 @@ impl Page {
         families.counter("pointsman_policy_decisions", "Decisions that the policy was asked for, by outcome", outcomes)?;
         let fuel = policies.iter().map(|policy| (of_policy(policy), policy.fuel_total));
         families.counter("pointsman_policy_fuel", "Fuel used by decisions", fuel)?;
+        let most = policies.iter().map(|policy| (of_policy(policy), policy.fuel_max));
+        families.gauge("pointsman_policy_fuel_max", "Most fuel that one decision used", most)?;
         let memory = policies.iter().map(|policy| (of_policy(policy), policy.memory_peak_bytes));
         families.gauge("pointsman_policy_memory_bytes", "Most linear memory that one instance held", memory)?;
         let fallbacks = self.metrics.traffic.fallbacks.iter().map(|(key, count)| {

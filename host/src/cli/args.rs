@@ -279,6 +279,30 @@ pub struct SandboxArgs {
     /// Size of a component
     #[arg(long, value_name = "SIZE", default_value = "2MiB", value_parser = values::size)]
     pub policy_component_size: u64,
+    /// Core modules in a component
+    #[arg(long, value_name = "N", default_value_t = 8, hide_short_help = true)]
+    pub policy_modules: usize,
+    /// Functions in a component
+    #[arg(long, value_name = "N", default_value_t = 20_000, hide_short_help = true)]
+    pub policy_functions: usize,
+    /// Size of one function of a component
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = values::size, hide_short_help = true)]
+    pub policy_function_size: u64,
+    /// Core instances in one instance
+    #[arg(long, value_name = "N", default_value_t = 32, hide_short_help = true)]
+    pub policy_core_instances: usize,
+    /// Linear memories in one instance
+    #[arg(long, value_name = "N", default_value_t = 4, hide_short_help = true)]
+    pub policy_memories: usize,
+    /// Tables in one instance
+    #[arg(long, value_name = "N", default_value_t = 16, hide_short_help = true)]
+    pub policy_tables: usize,
+    /// Elements of one table
+    #[arg(long, value_name = "N", default_value_t = 20_000, hide_short_help = true)]
+    pub policy_table_elements: usize,
+    /// Instances of all policies, on all workers
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..), hide_short_help = true)]
+    pub policy_instances: u32,
     /// Time to compile a component
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::duration, hide_short_help = true)]
     pub policy_compile_time: Duration,
@@ -288,13 +312,16 @@ pub struct SandboxArgs {
     /// Log lines that a policy may write in a second
     #[arg(long, value_name = "LINES", default_value_t = 10, hide_short_help = true)]
     pub policy_log_rate: u32,
+    /// Length of such a line; the rest is cut off
+    #[arg(long, value_name = "SIZE", default_value = "256B", value_parser = values::size, hide_short_help = true)]
+    pub policy_log_line: u64,
     /// Size of a policy's settings
     #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = values::size, hide_short_help = true)]
     pub policy_settings_size: u64,
 }
 
 impl SandboxArgs {
-    /// As the sandbox takes them; what has no flag keeps its default.
+    /// As the sandbox takes them. The period of the epoch, which the deadlines are counted in, has no flag.
     pub fn limits(&self) -> Limits {
         let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
         Limits {
@@ -309,6 +336,15 @@ impl SandboxArgs {
             hot_hostcall_bytes: bytes(self.policy_answer_size),
             planner_hostcall_bytes: bytes(self.policy_planner_answer_size),
             component_bytes: bytes(self.policy_component_size),
+            modules: self.policy_modules,
+            functions: self.policy_functions,
+            body_bytes: bytes(self.policy_function_size),
+            instances: self.policy_core_instances,
+            memories: self.policy_memories,
+            tables: self.policy_tables,
+            table_elements: self.policy_table_elements,
+            pool_instances: self.policy_instances,
+            log_line_bytes: bytes(self.policy_log_line),
             compile_time: self.policy_compile_time,
             compile_memory_bytes: self.policy_compile_memory,
             log_lines_per_second: self.policy_log_rate,

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use pointsman_guests::BUILT_IN;
 use serde::Serialize;
 
-use super::args::OutputFormat;
+use super::args::{OutputFormat, SandboxArgs};
 use crate::policy::compile::Compiler;
 use crate::policy::inspect::{Inspection, Measure, check_size, inspect};
 use crate::policy::registry::try_out;
@@ -32,6 +32,9 @@ pub struct Args {
     /// How the report is written
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub output: OutputFormat,
+    /// The limits that it is judged by: those of the host that it is meant for.
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
 }
 
 /// Exit status 0 when the component is fit to serve, 1 when it would be refused.
@@ -39,7 +42,7 @@ pub struct Args {
 /// # Errors
 /// The component cannot be read.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let limits = Limits::default();
+    let limits = args.sandbox.limits();
     let (name, bytes) = read(&args.component, &limits)?;
     let report = bytes.map_or_else(|refusal| Report::refused(&name, &refusal), |bytes| Report::new(&name, &bytes, limits, args.grant_wasi));
     let text = match args.output {

@@ -83,6 +83,7 @@ impl Balancer for FaultyBalancer {
             "trap" => panic!("the setting `fault` asks for a trap in pick"),
             "loop" => for_ever(),
             "grow" => grow(),
+            "recurse" => Some(recurse(connection.random, plan.rate) as Slot),
             "slot" => Some(Slot::MAX),
             "log-flood" => {
                 (0..100).for_each(|line| pointsman_sdk::log::info(&format!("flood, line {line}")));
@@ -109,6 +110,15 @@ fn grow() -> ! {
         kept.push(vec![1u8; 1 << 16]);
         std::hint::black_box(&kept);
     }
+}
+
+/// Each call needs what the one below it answers, so none can be turned into a jump.
+#[inline(never)]
+fn recurse(depth: u64, seed: u64) -> u64 {
+    if depth == u64::MAX {
+        return seed;
+    }
+    recurse(depth.saturating_add(1), seed.rotate_left(1)).rotate_left(3) ^ depth
 }
 
 /// Leaves the mark out, so that the plan ends too early.

@@ -12,6 +12,7 @@ fn policy(id: u32, digest: &str, answered: u64, breaker: BreakerState) -> Policy
     counters.no_opinion = 1;
     counters.faults[0] = 2;
     counters.fuel_total = 10 * answered;
+    counters.fuel_max = 8 + answered;
     counters.memory_peak_bytes = 65_536;
     counters.breaker = breaker;
     counters

@@ -177,6 +177,28 @@ fn memory_ends_at_its_limit() {
 }
 
 #[test]
+fn a_call_that_goes_too_deep_ends_at_the_stacks_limit() {
+    let fault = with_much_fuel("recurse").pick(1).unwrap_err();
+    assert_eq!(fault, Fault::Trap("call stack exhausted".into()));
+}
+
+#[test]
+fn memories_tables_and_instances_are_counted() {
+    let refused = |limits: Limits| {
+        let sandbox = Sandbox::new(limits, Compiler::InProcess).unwrap();
+        load_with(&sandbox, "round-robin", 0, false).map(|_| ()).unwrap_err().to_string()
+    };
+    let instances = refused(Limits { instances: 2, ..Limits::default() });
+    assert!(instances.contains("core module instances") && instances.contains("maximum of 2"), "{instances}");
+    let tables = refused(Limits { tables: 1, ..Limits::default() });
+    assert!(tables.contains("tables") && tables.contains("maximum of 1"), "{tables}");
+    let memories = refused(Limits { memories: 0, ..Limits::default() });
+    assert!(memories.contains("memories") && memories.contains("maximum of 0"), "{memories}");
+    let elements = refused(Limits { table_elements: 4, ..Limits::default() });
+    assert!(elements.contains("limit of 4"), "{elements}");
+}
+
+#[test]
 fn a_flood_of_log_lines_costs_the_lines() {
     let mut bench = with_much_fuel("log-flood");
     for n in 0..10 {
@@ -317,6 +339,30 @@ fn a_selector_that_was_lost_plans_again_before_it_classifies() {
     assert!(matches!(planners.classify(ids[0], 1, &labels), Err(Fault::NotAsked(_))));
     planners.plan_selector(ids[0], &asking("classify")).unwrap();
     assert_eq!(planners.classify(ids[0], 0, &labels), Err(Fault::OutOfRange("group 99 of 1".into())));
+}
+
+/// Each failure may take a planner's whole deadline; of thousands of Services, five find out.
+#[test]
+fn a_planner_that_fails_again_and_again_is_left_alone_for_a_while() {
+    let (mut planners, ids) = planners(&["faulty-balancer"]);
+    let members = native::endpoints(&[1]);
+    let rests = Err(Fault::NotAsked("its planner failed again and again"));
+    let fails = |planners: &mut Planners| matches!(planners.plan_balancer(ids[0], &asking("plan-trap"), &members), Err(Fault::Trap(_)));
+    for _ in 0..4 {
+        assert!(fails(&mut planners));
+    }
+    assert!(planners.plan_balancer(ids[0], &asking("none"), &members).is_ok(), "it works for another Service: counted from the start");
+    for _ in 0..5 {
+        assert!(fails(&mut planners));
+    }
+    assert_eq!(planners.plan_balancer(ids[0], &asking("plan-trap"), &members), rests);
+    assert_eq!(planners.plan_balancer(ids[0], &asking("none"), &members), rests, "nor for anyone else");
+    planners.set_now(101);
+    assert!(fails(&mut planners), "the first wait is 100 ms at most");
+    assert_eq!(planners.plan_balancer(ids[0], &asking("plan-trap"), &members), rests, "and one failure is enough for the next");
+    planners.set_now(30_101);
+    assert!(planners.plan_balancer(ids[0], &asking("none"), &members).is_ok());
+    assert!(fails(&mut planners) && planners.plan_balancer(ids[0], &asking("none"), &members).is_ok(), "mended");
 }
 
 #[test]

@@ -60,6 +60,37 @@ fn a_hundred_megabytes_are_not_even_read() {
     assert!(began.elapsed().as_secs() < 5);
 }
 
+/// A component with this core module in it: preamble, then each section.
+fn with_module(sections: &[&[u8]]) -> Vec<u8> {
+    let module: Vec<u8> = [b"\0asm\x01\0\0\0".as_slice()].iter().chain(sections).copied().flatten().copied().collect();
+    let length = u8::try_from(module.len()).unwrap();
+    [b"\0asm\x0d\0\x01\0\x01".as_slice(), &[length], &module].concat()
+}
+
+/// What no supported language needs is off (WebAssembly 3.0 names the features; the bytes are those of its binary format).
+#[test]
+fn features_that_are_off_are_refused_by_name() {
+    let function_type: &[u8] = &[1, 4, 1, 0x60, 0, 0];
+    let function: &[u8] = &[3, 2, 1, 0];
+    let swizzle: &[u8] =
+        &[[10, 44, 1, 42, 0].as_slice(), &[0xfd, 12], &[0; 16], &[0xfd, 12], &[0; 16], &[0xfd, 0x80, 2, 0x1a, 0x0b]].concat();
+    let cases: [(&str, &[&[u8]]); 7] = [
+        ("threads", &[&[5, 4, 1, 3, 1, 1]]),
+        ("memory64", &[&[5, 3, 1, 4, 1]]),
+        ("multiple memories", &[&[5, 5, 2, 0, 0, 0, 0]]),
+        ("tail call", &[function_type, function, &[10, 6, 1, 4, 0, 0x12, 0, 0x0b]]),
+        ("gc", &[&[1, 3, 1, 0x5f, 0]]),
+        ("exceptions", &[function_type, &[13, 3, 1, 0, 0]]),
+        ("relaxed SIMD", &[function_type, function, swizzle]),
+    ];
+    for (feature, sections) in cases {
+        let why = SANDBOX.compile(&with_module(sections)).map(|_| ()).unwrap_err().to_string();
+        assert!(why.contains(feature), "{feature}: {why}");
+    }
+    let plain = with_module(&[function_type, function, &[10, 4, 1, 2, 0, 0x0b]]);
+    assert!(SANDBOX.compile(&plain).is_ok(), "a module that uses none of them");
+}
+
 #[test]
 fn a_core_module_is_told_from_a_component() {
     assert!(refusal(b"\0asm\x01\0\0\0").contains("wasm-tools component new"));
