@@ -11,12 +11,12 @@ use rtnetlink::{Handle, RouteMessageBuilder, new_connection};
 use tokio::task::JoinHandle;
 
 /// The index of `lo` in every network namespace: it is made first.
-const LOOPBACK_INDEX: u32 = 1;
+pub(super) const LOOPBACK_INDEX: u32 = 1;
 /// The kernel's table of this machine's addresses (`rtnetlink(7)`, RT_TABLE_LOCAL).
 const LOCAL_TABLE: u32 = 255;
 /// Whose routes these are, in a number that `rtnetlink(7)` leaves to users: the kernel deletes a route only under the number that it
 /// was added with. `ip route show table local proto 112` lists them.
-const PROTOCOL: RouteProtocol = RouteProtocol::Other(112);
+pub(super) const PROTOCOL: RouteProtocol = RouteProtocol::Other(112);
 /// `linux/ipv6_route.h`.
 const RTF_LOCAL: u128 = 0x8000_0000;
 /// `capabilities(7)`.

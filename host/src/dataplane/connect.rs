@@ -10,31 +10,47 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::sockets::KEEPALIVE;
+use super::transparent;
 use crate::observe::ConnectError;
 
-/// Connects, and sends `preface`, within the limit. Nothing else has been sent when it fails, so another endpoint can be tried.
-pub(super) async fn connect(address: SocketAddr, preface: &[u8], limit: Duration) -> Result<TcpStream, ConnectError> {
-    let stream = begin(address).map_err(|error| classify(&error))?;
-    let attempt = async {
-        // The event itself says whether it failed, which saves asking the socket when it did not.
-        if stream.ready(Interest::WRITABLE).await?.is_write_closed()
-            && let Some(error) = stream.take_error()?
-        {
-            return Err(error);
+/// Connects, as the `client` if one is given, and sends `preface`, within the limit. Nothing else has been sent when it fails, so another endpoint can be tried.
+/// (Begun before it is awaited, so that a connection in waiting does not carry the addresses along.)
+pub(super) fn connect(
+    address: SocketAddr,
+    client: Option<SocketAddr>,
+    preface: &[u8],
+    limit: &Duration,
+) -> impl Future<Output = Result<TcpStream, ConnectError>> {
+    let begun = begin(address, client);
+    async move {
+        let stream = match &begun {
+            Ok(stream) => stream,
+            Err(error) => return Err(classify(error)),
+        };
+        let attempt = async {
+            // The event itself says whether it failed, which saves asking the socket when it did not.
+            if stream.ready(Interest::WRITABLE).await?.is_write_closed()
+                && let Some(error) = stream.take_error()?
+            {
+                return Err(error);
+            }
+            write_all(stream, preface).await
+        };
+        match tokio::time::timeout(*limit, attempt).await {
+            Ok(Ok(())) => begun.map_err(|error| classify(&error)),
+            Ok(Err(error)) => Err(classify(&error)),
+            Err(_) => Err(ConnectError::TimedOut),
         }
-        write_all(&stream, preface).await
-    };
-    match tokio::time::timeout(limit, attempt).await {
-        Ok(Ok(())) => Ok(stream),
-        Ok(Err(error)) => Err(classify(&error)),
-        Err(_) => Err(ConnectError::TimedOut),
     }
 }
 
-fn begin(address: SocketAddr) -> io::Result<TcpStream> {
+fn begin(address: SocketAddr, client: Option<SocketAddr>) -> io::Result<TcpStream> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&KEEPALIVE)?;
+    if let Some(client) = client {
+        transparent::speak_as(&socket, client)?;
+    }
     match socket.connect(&address.into()) {
         Err(error) if error.raw_os_error() != Some(Errno::EINPROGRESS as i32) => Err(error),
         _ => TcpStream::from_std(socket.into()),

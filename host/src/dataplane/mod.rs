@@ -6,6 +6,7 @@ pub mod affinity;
 pub mod anyip;
 mod command;
 mod connect;
+mod drains;
 pub mod limits;
 mod listeners;
 mod policies;
@@ -13,10 +14,12 @@ mod proxy_protocol;
 mod relay;
 mod sockets;
 mod tcp;
+pub mod transparent;
 mod worker;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -49,6 +52,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// The key of `client-hash`.
     pub hash_key: HashKey,
+    /// Whether the machine's network is set up for keeping clients' addresses: see [`transparent`].
+    pub transparent: Arc<AtomicBool>,
     /// Where the workers' random bits come from.
     pub seed: u64,
     /// The clock of `now_ms`.
@@ -99,6 +104,7 @@ impl<P: Policies> DataPlane<P> {
                 hash_key: config.hash_key,
                 connect_timeout: config.connect_timeout,
                 max_connections: max_connections.div_ceil(count) as u64,
+                transparent: Arc::clone(&config.transparent),
                 seed: config.seed.wrapping_add(index as u64),
                 affinity: Arc::clone(&affinity),
                 log: log.cloned(),

@@ -30,11 +30,11 @@ pub(super) struct Passed {
     pub(super) to_client: u64,
 }
 
-/// See [`Relay::unread`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Unread {
-    pub(super) client: bool,
-    pub(super) endpoint: bool,
+/// One of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Client,
+    Endpoint,
 }
 
 /// Both directions of a connection.
@@ -65,10 +65,15 @@ enum Failure {
 }
 
 impl Relay {
-    /// The sides that nobody reads from now, so that their resets would go unnoticed: one that has ended its direction, and a client whose
-    /// bytes the endpoint does not take. (An endpoint's bytes that the client does not take are passed on first, and then its reset.)
-    pub(super) fn unread(&self) -> Unread {
-        Unread { client: self.inbound.done || !self.inbound.left_over.is_empty(), endpoint: self.outbound.done }
+    /// The side that nobody reads from now, so that its reset would go unnoticed: one that has ended its direction, or a client whose bytes
+    /// the endpoint does not take. (An endpoint's bytes that the client does not take are passed on first, and then its reset. Where both
+    /// are unread, the endpoint is still written to, which tells.)
+    pub(super) fn unread(&self) -> Option<Side> {
+        if self.inbound.done || !self.inbound.left_over.is_empty() {
+            Some(Side::Client)
+        } else {
+            self.outbound.done.then_some(Side::Endpoint)
+        }
     }
 
     /// Whether bytes were read that the other side has not taken yet.

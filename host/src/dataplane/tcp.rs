@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -15,12 +16,14 @@ use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::connect::connect;
+use super::drains::Place;
 use super::policies::Policies;
 use super::proxy_protocol;
-use super::relay::{Ending, Passed, Relay, Unread};
+use super::relay::{Ending, Passed, Relay, Side};
+use super::transparent;
 use super::worker::Worker;
 use crate::observe::counters::ConnectionCounter;
-use crate::observe::{ConnectError, ConnectFailure, ConnectionRecord, Outcome};
+use crate::observe::{ConnectError, ConnectFailure, ConnectionRecord, Outcome, Source};
 use crate::policy::contract::{Connection, Outcome as Learned, OutcomeKind, Slot};
 use crate::route::{self, Decision, Fate, MAX_ATTEMPTS, Reason};
 use crate::table::{Frontend, FrontendKey, LoadGuard, Port, Table};
@@ -69,6 +72,7 @@ fn begin_or_wait<P: Policies>(
         client,
         endpoint: None,
         load: None,
+        place: None,
         accepted: Instant::now(),
         record: ConnectionRecord {
             at: SystemTime::now(),
@@ -80,6 +84,7 @@ fn begin_or_wait<P: Policies>(
             client: SocketAddr::new(address, from.port()),
             origin,
             decision,
+            source: Source::default(),
             failures: Vec::new(),
             outcome: Outcome::Drained,
             bytes_in: 0,
@@ -102,6 +107,8 @@ struct Open<P: Policies> {
     client: TcpStream,
     endpoint: Option<TcpStream>,
     load: Option<LoadGuard>,
+    /// Among the connections of its endpoint.
+    place: Option<Rc<Place>>,
     accepted: Instant,
     record: ConnectionRecord,
 }
@@ -128,9 +135,10 @@ impl<P: Policies> Open<P> {
             }
             self.load = Some(endpoint.load.enter());
             let begun = Instant::now();
-            match connect(address, &preface, self.worker.connect_timeout).await {
+            let client = self.spoken_as(address);
+            match connect(address, client, &preface, &self.worker.connect_timeout).await {
                 Ok(stream) => {
-                    self.reached(hash, begun);
+                    self.reached(slot, hash, begun);
                     return Some(stream);
                 }
                 Err(why) => self.failed(slot, hash, why, begun),
@@ -150,7 +158,21 @@ impl<P: Policies> Open<P> {
         }
     }
 
-    fn reached(&self, hash: u64, begun: Instant) {
+    /// Whom the endpoint is to see, if that is the client, and notes it.
+    fn spoken_as(&mut self, endpoint: SocketAddr) -> Option<SocketAddr> {
+        let record = &mut self.record;
+        let keeps = self.worker.transparent.load(Ordering::Relaxed)
+            && transparent::applies(&record.port, record.kind, record.origin)
+            && !transparent::is_own(endpoint.ip());
+        record.source = match record.port.options.proxy_protocol {
+            true => Source::ProxyProtocol,
+            false if keeps => Source::Kept,
+            false => Source::Node,
+        };
+        keeps.then_some(record.client)
+    }
+
+    fn reached(&mut self, slot: Slot, hash: u64, begun: Instant) {
         if let Some(counter) = &self.counter {
             counter.connected();
         }
@@ -158,6 +180,10 @@ impl<P: Policies> Open<P> {
         if let Some(timeout) = self.record.port.options.affinity {
             self.worker.affinity.pin(self.record.port.id, self.record.client.ip(), hash, self.worker.clock.now_ms(), timeout);
         }
+        let (table, port) = (self.worker.table.borrow(), &self.record.port);
+        let place = self.worker.drains.borrow_mut().enter(port, slot, table.port(port.id), self.worker.clock.now_ms());
+        drop(table);
+        self.place = Some(place);
     }
 
     fn failed(&mut self, slot: Slot, hash: u64, why: ConnectError, begun: Instant) {
@@ -209,9 +235,9 @@ impl<P: Policies> Open<P> {
             let deadline = tokio::time::Instant::from_std(self.accepted + age);
             Box::pin(tokio::time::sleep_until(deadline))
         });
-        let (worker, counter, record) = (&self.worker, &self.counter, &mut self.record);
+        let (worker, counter, record, place) = (&self.worker, &self.counter, &mut self.record, &self.place);
         let mut relay = Relay::default();
-        let mut step = |context: &mut Context<'_>, watched: Unread| {
+        let mut step = |context: &mut Context<'_>, watched: Option<Side>| {
             if expired(&mut age, context) {
                 if relay.holds_bytes() {
                     // An orderly end would pass off what arrived so far as the whole.
@@ -219,6 +245,9 @@ impl<P: Policies> Open<P> {
                     reset(endpoint);
                 }
                 return Poll::Ready(Step::Ended(Outcome::Aged));
+            }
+            if place.as_ref().is_some_and(|place| place.must_end(context)) {
+                return Poll::Ready(Step::Ended(Outcome::EndpointLeft));
             }
             let mut passed = Passed::default();
             let ending = relay.poll(context, client, endpoint, &worker.buffer, &mut passed);
@@ -234,15 +263,14 @@ impl<P: Policies> Open<P> {
                 (Poll::Pending, _) => Poll::Pending,
             }
         };
-        let mut watched = Unread::default();
+        let mut watched = None;
         loop {
             let next = match watched {
-                Unread { client: false, endpoint: false } => poll_fn(|context| step(context, watched)).await,
-                _ => tokio::select! {
+                None => poll_fn(|context| step(context, watched)).await,
+                Some(side) => tokio::select! {
                     biased;
                     next = poll_fn(|context| step(context, watched)) => next,
-                    _ = client.ready(Interest::ERROR), if watched.client => return Outcome::Reset,
-                    _ = endpoint.ready(Interest::ERROR), if watched.endpoint => return Outcome::Reset,
+                    _ = if side == Side::Client { client } else { endpoint }.ready(Interest::ERROR) => return Outcome::Reset,
                 },
             };
             match next {
@@ -269,6 +297,9 @@ impl<P: Policies> Drop for Open<P> {
             let kind = if outcome == Outcome::Closed { OutcomeKind::Closed } else { OutcomeKind::Reset };
             self.learned(self.record.port.endpoints[slot as usize].hash, kind, self.accepted);
         }
+        if let Some(place) = &self.place {
+            self.worker.drains.borrow_mut().leave(place);
+        }
         if let Some(counter) = self.counter.take() {
             counter.ended(outcome);
         }
@@ -282,8 +313,8 @@ impl<P: Policies> Drop for Open<P> {
 
 /// How far a relay has come.
 enum Step {
-    /// Other sides than before are not read from.
-    Watch(Unread),
+    /// Another side than before is not read from.
+    Watch(Option<Side>),
     Ended(Outcome),
 }
 

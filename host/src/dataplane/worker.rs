@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, mpsc as std_mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use super::Clock;
 use super::accept::Listening;
 use super::affinity::Affinity;
 use super::command::{Command, ListenerCommand, ListenerId, TableUpdate};
+use super::drains::Drains;
 use super::policies::Policies;
 use crate::observe::counters::Counters;
 use crate::observe::{LogSender, Snapshot};
@@ -44,6 +46,7 @@ pub(super) struct Setup<P> {
     pub(super) hash_key: HashKey,
     pub(super) connect_timeout: Duration,
     pub(super) max_connections: u64,
+    pub(super) transparent: Arc<AtomicBool>,
     pub(super) seed: u64,
     pub(super) affinity: Arc<Affinity>,
     pub(super) log: Option<LogSender>,
@@ -57,6 +60,7 @@ pub(super) struct Worker<P> {
     pub(super) hash_key: HashKey,
     pub(super) connect_timeout: Duration,
     pub(super) max_connections: u64,
+    pub(super) transparent: Arc<AtomicBool>,
     pub(super) affinity: Arc<Affinity>,
     pub(super) log: Option<LogSender>,
     pub(super) table: RefCell<Arc<Table>>,
@@ -64,6 +68,7 @@ pub(super) struct Worker<P> {
     pub(super) random: RefCell<fastrand::Rng>,
     pub(super) buffer: RefCell<Box<[u8]>>,
     pub(super) counters: Counters,
+    pub(super) drains: RefCell<Drains>,
     /// A connection has ended.
     pub(super) freed: Notify,
     /// A table was put in force.
@@ -95,6 +100,7 @@ fn run<P: Policies>(setup: Setup<P>, commands: mpsc::UnboundedReceiver<Command<P
         hash_key: setup.hash_key,
         connect_timeout: setup.connect_timeout,
         max_connections: setup.max_connections.max(1),
+        transparent: setup.transparent,
         affinity: setup.affinity,
         log: setup.log,
         table: RefCell::default(),
@@ -102,6 +108,7 @@ fn run<P: Policies>(setup: Setup<P>, commands: mpsc::UnboundedReceiver<Command<P
         random: RefCell::new(fastrand::Rng::with_seed(setup.seed)),
         buffer: RefCell::new(vec![0; BUFFER_BYTES].into_boxed_slice()),
         counters: Counters::default(),
+        drains: RefCell::default(),
         freed: Notify::new(),
         renewed: Notify::new(),
         outcomes: RefCell::default(),
@@ -225,6 +232,7 @@ impl<P: Policies> Worker<P> {
             policies.retire(version);
         }
         self.counters.table_changed(&update.removed, &update.changed);
+        self.drains.borrow_mut().table_changed(&update.table, &update.removed, self.clock.now_ms());
         self.table.replace(update.table);
         self.renewed.notify_waiters();
     }
@@ -239,6 +247,7 @@ impl<P: Policies> Worker<P> {
             outcomes.clear();
         }
         self.counters.sweep(&self.table.borrow());
+        self.drains.borrow_mut().due(now_ms);
         // One worker is enough.
         if self.index == 0 {
             self.affinity.expire(now_ms);

@@ -2,23 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::ready;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use ipnet::IpNet;
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+use super::addresses::Addresses;
 use super::core::Core;
 use super::health::Health;
-use super::{Options, VipMode, report, versions};
+use super::{Options, report, versions};
 use crate::admin::{self, Bound, EventLog, Metrics, PolicyReply, PolicyRequest, Readiness, SwapCount};
 use crate::control::Update;
-use crate::control::vip::Loopback;
-use crate::dataplane::anyip::AnyIp;
 use crate::dataplane::{self, Clock, DataPlane, TableUpdate};
 use crate::objects::Diagnostic;
 use crate::observe::decision_log::DecisionLog;
@@ -26,7 +25,7 @@ use crate::policy::directory::DirectoryEvent;
 use crate::policy::registry::{Registry, Swapped};
 use crate::policy::worker::WorkerPolicies;
 use crate::policy::{LoadedPolicy, Refusal};
-use crate::table::{Frontend, FrontendKey, FrontendKind, ServiceId, Table, VersionId};
+use crate::table::{ServiceId, Table, VersionId};
 
 /// Changes are gathered for this long before a table is made of them (architecture.md, "the way of a change").
 const GATHER: Duration = Duration::from_millis(10);
@@ -108,6 +107,7 @@ impl ControlLoop {
         };
         let clock = Clock::start();
         let seed = fastrand::u64(..);
+        let transparent = Arc::new(AtomicBool::new(false));
         let config = dataplane::Config {
             workers: options.workers,
             max_connections: options
@@ -115,12 +115,13 @@ impl ControlLoop {
                 .unwrap_or_else(|| dataplane::limits::default_max_connections(dataplane::limits::descriptors())),
             connect_timeout: options.connect_timeout,
             hash_key: options.hash_key,
+            transparent: Arc::clone(&transparent),
             seed,
             clock,
         };
         let policies = (0..options.workers as u64).map(|worker| WorkerPolicies::new(seed.wrapping_add(worker))).collect();
         let plane = DataPlane::start(&config, policies, log.as_ref().map(DecisionLog::sender).as_ref()).context("starting the workers")?;
-        let addresses = Addresses::new(options)?;
+        let addresses = Addresses::new(options, transparent)?;
         let core = Core::new(options.files.clone(), options.control.clone(), Arc::clone(&wiring.registry));
         Ok(Self {
             core,
@@ -250,7 +251,8 @@ impl ControlLoop {
     async fn publish(&mut self, update: Update) {
         report::table(&self.table, &update);
         self.tell(update.diagnostics);
-        let notices = self.addresses.prepare(&self.table, &update.table).await;
+        let mut notices = self.addresses.prepare(&self.table, &update.table).await;
+        notices.extend(self.addresses.keep_clients(&update.table, &update.changed).await);
         for notice in notices {
             report::notice(&self.wiring.events, admin::Severity::Warning, notice, None);
         }
@@ -378,69 +380,5 @@ impl ControlLoop {
         let total = &last.totals;
         tracing::info!("ended: {} connections accepted, {} reset at the drain deadline", total.accepted, total.drained);
         Ok(())
-    }
-}
-
-/// Where frontends are bound, and what had to be added to the machine for it.
-enum Addresses {
-    AnyIp { routes: AnyIp, ranges: Vec<IpNet>, own: Vec<IpAddr> },
-    Loopback(Loopback),
-}
-
-impl Addresses {
-    fn new(options: &Options) -> anyhow::Result<Self> {
-        Ok(match options.vip_mode {
-            VipMode::AnyIp => Self::AnyIp {
-                routes: AnyIp::open().context("opening netlink for --vip-mode anyip")?,
-                ranges: options.control.service_ranges.clone(),
-                own: options.own_addresses.clone(),
-            },
-            VipMode::Loopback => Self::Loopback(Loopback::new(options.own_addresses.iter().map(|address| IpNet::from(*address)))),
-        })
-    }
-
-    /// Makes the addresses of `next` bindable. Work only where the frontends changed.
-    async fn prepare(&mut self, before: &Table, next: &Table) -> Vec<String> {
-        if next.generation > 1 && before.frontends.ptr_eq(&next.frontends) {
-            return vec![];
-        }
-        match self {
-            Self::AnyIp { routes, ranges, own } => {
-                let beyond = next.frontends.iter().filter(|(key, frontend)| {
-                    matches!(frontend.kind, FrontendKind::ExternalIp | FrontendKind::LoadBalancer)
-                        && !own.contains(&key.ip)
-                        && !key.ip.is_loopback()
-                        && !ranges.iter().any(|range| range.contains(&key.ip))
-                });
-                let hosts: BTreeSet<IpNet> = beyond.map(|(key, _)| IpNet::from(key.ip)).collect();
-                let wanted: Vec<IpNet> = ranges.iter().copied().chain(hosts).collect();
-                let failed = routes.ensure(&wanted).await;
-                failed.into_iter().map(|(range, why)| format!("{range} could not be routed to this machine: {why}")).collect()
-            }
-            Self::Loopback(map) => {
-                let addresses = next.frontends.keys().map(|key| key.ip).collect();
-                map.assign(&addresses).iter().map(ToString::to_string).collect()
-            }
-        }
-    }
-
-    async fn tidy(&mut self) {
-        if let Self::AnyIp { routes, .. } = self {
-            routes.tidy().await;
-        }
-    }
-
-    fn bound(&self, key: &FrontendKey, _: &Frontend) -> Result<SocketAddr, String> {
-        let ip = match self {
-            Self::AnyIp { .. } => key.ip,
-            Self::Loopback(map) => map.bound(key.ip).ok_or_else(|| "no loopback address stands for it; use --vip-mode anyip".to_owned())?,
-        };
-        Ok(SocketAddr::new(ip, key.port))
-    }
-
-    async fn remove(self) {
-        if let Self::AnyIp { routes, .. } = self {
-            routes.remove().await;
-        }
     }
 }

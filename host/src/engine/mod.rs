@@ -1,6 +1,7 @@
 //! The life of a host: wires source, control, policies, data plane and admin, and ends them in order. `core` is the same without
 //! sockets, which `route` and `check` use.
 
+mod addresses;
 mod control_loop;
 pub mod core;
 mod health;

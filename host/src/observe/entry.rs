@@ -26,6 +26,9 @@ struct Entry<'a> {
     /// The endpoint that accepted it.
     #[serde(skip_serializing_if = "Option::is_none")]
     endpoint: Option<&'a str>,
+    /// Whom it saw.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'static str>,
     /// The endpoints that could not be reached before.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     attempts: Vec<AttemptEntry<'a>>,
@@ -99,6 +102,7 @@ impl<'a> Entry<'a> {
             verdict: verdict(record.outcome),
             reason: reason(record),
             endpoint,
+            source: endpoint.map(|_| record.source.text()),
             attempts: record
                 .failures
                 .iter()

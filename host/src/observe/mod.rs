@@ -9,5 +9,5 @@ pub mod record;
 pub mod snapshot;
 
 pub use decision_log::{DecisionLog, LogSender};
-pub use record::{ConnectError, ConnectFailure, ConnectionRecord, Outcome};
+pub use record::{ConnectError, ConnectFailure, ConnectionRecord, Outcome, Source};
 pub use snapshot::{EndpointSnapshot, FallbackKey, ServiceKey, ServiceSnapshot, Snapshot, Tally};

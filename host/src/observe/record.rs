@@ -28,6 +28,8 @@ pub struct ConnectionRecord {
     pub origin: Origin,
     /// The decision; after a retry, the last one.
     pub decision: Decision,
+    /// Whom the endpoint saw, or was told of.
+    pub source: Source,
     /// Endpoints that could not be reached.
     pub failures: Vec<ConnectFailure>,
     /// How it ended.
@@ -38,6 +40,29 @@ pub struct ConnectionRecord {
     pub bytes_out: u64,
     /// From accept to close.
     pub duration: Duration,
+}
+
+/// What an endpoint learns of the client's address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    /// Nothing: it sees this node.
+    #[default]
+    Node,
+    /// It sees the client.
+    Kept,
+    /// It sees this node, and is told the client's by the PROXY protocol.
+    ProxyProtocol,
+}
+
+impl Source {
+    /// For the decision log.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Kept => "kept",
+            Self::ProxyProtocol => "proxy-protocol",
+        }
+    }
 }
 
 /// An endpoint that could not be reached.
@@ -92,6 +117,8 @@ pub enum Outcome {
     ConnectFailed,
     /// It reached `pointsman.dev/max-connection-age`.
     Aged,
+    /// Its endpoint left or was no longer ready, and its Service's `pointsman.dev/drain` ended it.
+    EndpointLeft,
     /// The host was drained and its deadline passed.
     Drained,
 }
@@ -106,6 +133,7 @@ impl Outcome {
             Self::Dropped => "dropped",
             Self::ConnectFailed => "connect-failed",
             Self::Aged => "aged",
+            Self::EndpointLeft => "endpoint-left",
             Self::Drained => "drained",
         }
     }

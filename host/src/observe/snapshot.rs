@@ -53,7 +53,7 @@ pub struct ServiceKey {
 }
 
 /// What became of connections. Every one accepted is in exactly one of `rejected`, `dropped`, `connect_failed`, `closed`, `reset`,
-/// `aged`, `drained` and `active`.
+/// `aged`, `endpoint_left`, `drained` and `active`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Accepted.
@@ -70,6 +70,8 @@ pub struct Tally {
     pub reset: u64,
     /// Ended by their maximum age.
     pub aged: u64,
+    /// Ended because their endpoint left or was no longer ready.
+    pub endpoint_left: u64,
     /// Ended by the deadline of a drain.
     pub drained: u64,
     /// Open now.
@@ -131,6 +133,7 @@ impl Tally {
             Outcome::Dropped => &mut self.dropped,
             Outcome::ConnectFailed => &mut self.connect_failed,
             Outcome::Aged => &mut self.aged,
+            Outcome::EndpointLeft => &mut self.endpoint_left,
             Outcome::Drained => &mut self.drained,
         } += 1;
         self.active -= 1;
@@ -147,7 +150,7 @@ impl Tally {
     }
 
     /// By outcome.
-    pub fn outcomes(&self) -> [(&'static str, u64); 7] {
+    pub fn outcomes(&self) -> [(&'static str, u64); 8] {
         [
             (Outcome::Closed.text(), self.closed),
             (Outcome::Reset.text(), self.reset),
@@ -155,6 +158,7 @@ impl Tally {
             (Outcome::Dropped.text(), self.dropped),
             (Outcome::ConnectFailed.text(), self.connect_failed),
             (Outcome::Aged.text(), self.aged),
+            (Outcome::EndpointLeft.text(), self.endpoint_left),
             (Outcome::Drained.text(), self.drained),
         ]
     }
@@ -177,6 +181,7 @@ impl Tally {
         self.closed += other.closed;
         self.reset += other.reset;
         self.aged += other.aged;
+        self.endpoint_left += other.endpoint_left;
         self.drained += other.drained;
         self.active += other.active;
         self.bytes_in += other.bytes_in;

@@ -124,6 +124,7 @@ pub(super) fn config() -> Config {
         max_connections: 1000,
         connect_timeout: Duration::from_secs(5),
         hash_key: HashKey::PUBLIC,
+        transparent: Arc::default(),
         seed: 1,
         clock: Clock::start(),
     }

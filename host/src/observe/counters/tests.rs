@@ -7,8 +7,16 @@ use crate::observe::fixture::{endpoint, port, table};
 fn every_connection_is_in_exactly_one_place() {
     let counters = Counters::default();
     let port = port(0, "web", vec![endpoint("127.0.0.1:1")]);
-    let outcomes =
-        [Outcome::Rejected, Outcome::Dropped, Outcome::ConnectFailed, Outcome::Closed, Outcome::Reset, Outcome::Aged, Outcome::Drained];
+    let outcomes = [
+        Outcome::Rejected,
+        Outcome::Dropped,
+        Outcome::ConnectFailed,
+        Outcome::Closed,
+        Outcome::Reset,
+        Outcome::Aged,
+        Outcome::EndpointLeft,
+        Outcome::Drained,
+    ];
     for outcome in outcomes {
         let mut counter = counters.accepted(&port, FrontendKind::NodePort);
         assert!(counters.snapshot().totals.balances());
@@ -23,16 +31,16 @@ fn every_connection_is_in_exactly_one_place() {
     }
     counters.accepted_unknown().ended(Outcome::Rejected);
     let snapshot = counters.snapshot();
-    assert_eq!((snapshot.totals.accepted, snapshot.totals.active, snapshot.totals.rejected), (8, 0, 2));
+    assert_eq!((snapshot.totals.accepted, snapshot.totals.active, snapshot.totals.rejected), (9, 0, 2));
     assert!(snapshot.totals.balances());
     let service = &snapshot.services[&ServiceKey::of(&port)];
     assert!(service.tally.balances());
     assert!(service.tally.outcomes().iter().all(|(_, count)| *count == 1));
-    assert_eq!(service.tally.verdicts(), [("forward", 5), ("reject", 1), ("drop", 1)]);
-    assert_eq!(service.frontends, [0, 7, 0, 0, 0]);
+    assert_eq!(service.tally.verdicts(), [("forward", 6), ("reject", 1), ("drop", 1)]);
+    assert_eq!(service.frontends, [0, 8, 0, 0, 0]);
     assert_eq!(
         service.endpoints["127.0.0.1:1"],
-        EndpointSnapshot { connections: 6, active: 0, bytes_in: 18, bytes_out: 24, failures: [0, 1, 0, 0] }
+        EndpointSnapshot { connections: 7, active: 0, bytes_in: 21, bytes_out: 28, failures: [0, 1, 0, 0] }
     );
 }
 

@@ -51,6 +51,7 @@ fn record() -> ConnectionRecord {
             balancer: By::Current,
             fate: Fate::Forward(0),
         },
+        source: Default::default(),
         failures: vec![],
         outcome: Outcome::Closed,
         bytes_in: 10,
@@ -79,7 +80,7 @@ fn a_line_says_everything_of_a_connection() {
                 {"stage": "traffic-policy", "policy": "kubernetes", "digest": "sha256:1", "choice": "cluster"},
                 {"stage": "balancer", "policy": "round-robin", "digest": "sha256:2", "choice": "127.0.0.1:4000"},
             ],
-            "verdict": "forward", "endpoint": "127.0.0.1:4000", "outcome": "closed",
+            "verdict": "forward", "endpoint": "127.0.0.1:4000", "source": "node", "outcome": "closed",
             "bytes_in": 10, "bytes_out": 20, "duration_ms": 5, "worker": 1,
         })
     );
