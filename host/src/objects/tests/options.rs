@@ -79,7 +79,8 @@ fn probes_by_annotation() {
 
 #[test]
 fn probes_that_cannot_be() {
-    let cases: [(&[(&str, &str)], &[&str]); 8] = [
+    type Case<'a> = (&'a [(&'a str, &'a str)], &'a [&'a str]);
+    let cases: [Case<'_>; 8] = [
         (&[("probe", "exec")], &["[probe]: \"exec\" is not a probe"]),
         (&[("probe", "HTTP"), ("probe.port", "x")], &["[probe]: \"HTTP\" is not a probe"]),
         (
