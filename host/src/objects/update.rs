@@ -123,12 +123,17 @@ impl Update<'_> {
             }
             (_, ClusterIp::Allocate) => self.next.cluster_ip = ClusterIp::Fixed(kept.to_vec()),
             (_, ClusterIp::Fixed(asked)) => {
-                let changed: Vec<_> = asked.iter().zip(in_force).enumerate().filter(|(_, (asked, had))| asked != had).collect();
-                let told = changed.iter().map(|(at, (_, had))| (*at, **had)).collect::<Vec<_>>();
-                if asked.len() < kept.len() && told.is_empty() {
+                let changed: Vec<(usize, IpAddr)> = asked
+                    .iter()
+                    .zip(in_force)
+                    .enumerate()
+                    .filter(|(_, (asked, had))| asked != had)
+                    .map(|(at, (_, had))| (at, *had))
+                    .collect();
+                if changed.is_empty() && asked.len() < kept.len() {
                     self.next.cluster_ip = ClusterIp::Fixed(kept.to_vec());
                 }
-                for (at, had) in told {
+                for (at, had) in changed {
                     let field = if at == 0 { "spec.clusterIP".to_owned() } else { format!("spec.clusterIPs[{at}]") };
                     self.refuse(&field, format!("may not change once set: it is {had}"), AGAIN);
                 }
@@ -138,7 +143,8 @@ impl Update<'_> {
 
     /// Headless Services may have any families at any time: they have no addresses of their own.
     fn families(&mut self) {
-        if self.before.cluster_ip == ClusterIp::Headless || self.next.cluster_ip == ClusterIp::Headless {
+        let headless = [self.before, &self.next].iter().any(|service| service.cluster_ip == ClusterIp::Headless);
+        if headless || self.allocated.cluster_ips.is_empty() {
             return;
         }
         let (before, single) = (&self.before.ip_families, self.next.ip_family_policy == Some(IpFamilyPolicy::SingleStack));

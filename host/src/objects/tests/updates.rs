@@ -127,6 +127,8 @@ fn families_and_their_policy() {
     }
     let headless = next("clusterIP: None; ipFamilies: [IPv4]", &[], "clusterIP: None; ipFamilies: [IPv6]");
     assert_eq!(headless.map(|(_, families, _)| families), Ok(vec![v6]), "a headless Service may change its families");
+    let open = next("ipFamilies: [IPv4]", &[], "ipFamilies: [IPv6]");
+    assert_eq!(open.map(|(_, families, _)| families), Ok(vec![v6]), "what was never admitted binds nobody");
 }
 
 #[test]
