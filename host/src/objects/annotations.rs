@@ -1,17 +1,30 @@
 //! The annotations `pointsman.dev/…`: what people ask of Pointsman beyond Kubernetes.
 
-use super::model::{Labels, ServiceOptions, StageOptions};
+use std::time::Duration;
+
+use super::model::{Drain, Labels, ServiceOptions, StageOptions};
+use super::probe_annotations;
 use super::problems::Checks;
 use super::spelling;
 use super::syntax;
 use super::tree::Field;
 
 /// What every annotation of ours begins with.
-const PREFIX: &str = "pointsman.dev/";
+pub(super) const PREFIX: &str = "pointsman.dev/";
 /// The stages that a Service may name a policy for.
 pub(super) const STAGES: [&str; 3] = ["selector", "traffic-policy", "balancer"];
 /// What a Service may ask for, after [`PREFIX`].
-const SERVICE_KEYS: [&str; 6] = ["selector", "traffic-policy", "balancer", "max-connection-age", "proxy-protocol", "on-failure"];
+const SERVICE_KEYS: [&str; 9] = [
+    "selector",
+    "traffic-policy",
+    "balancer",
+    "max-connection-age",
+    "proxy-protocol",
+    "on-failure",
+    "drain",
+    "udp-idle-timeout",
+    probe_annotations::KEY,
+];
 /// Keys and values of one stage's settings, in bytes: a policy receives them all at once.
 const MAX_SETTING_BYTES: usize = 64 * 1024;
 /// A policy's name is the stem of its file.
@@ -26,7 +39,7 @@ pub(super) fn name(stage: &str) -> String {
 pub(super) fn service_options(annotations: &Labels, checks: &mut Checks<'_, '_>) -> ServiceOptions {
     let metadata = Field::ROOT.key("metadata");
     let field = metadata.key("annotations");
-    let mut options = ServiceOptions::default();
+    let mut options = ServiceOptions { probe: probe_annotations::probe(annotations, checks), ..ServiceOptions::default() };
     for (key, value) in ours(annotations) {
         let annotation = [PREFIX, key].concat();
         let field = field.key(&annotation);
@@ -34,6 +47,9 @@ pub(super) fn service_options(annotations: &Labels, checks: &mut Checks<'_, '_>)
             "max-connection-age" => options.max_connection_age = checks.accept(&field, syntax::duration(value)),
             "proxy-protocol" => options.proxy_protocol = choice(&field, value, &["v2"], checks).is_some(),
             "on-failure" => options.refuse_on_failure = choice(&field, value, &["refuse", "fallback"], checks) == Some("refuse"),
+            "drain" => options.drain = checks.accept(&field, drain(value)).unwrap_or_default(),
+            "udp-idle-timeout" => options.udp_idle_timeout = checks.accept(&field, syntax::duration(value)),
+            _ if is_probe(key) => {}
             _ => stage(&mut options, key, value, &field, checks),
         }
     }
@@ -46,6 +62,35 @@ pub(super) fn service_options(annotations: &Labels, checks: &mut Checks<'_, '_>)
     options
 }
 
+/// `probe`, or a setting of it.
+fn is_probe(key: &str) -> bool {
+    key.split_once('.').map_or(key, |(name, _)| name) == probe_annotations::KEY
+}
+
+/// A bare number is seconds.
+fn drain(text: &str) -> Result<Drain, String> {
+    let after = || match text.parse::<u32>() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds.into())),
+        Err(_) => syntax::duration(text).map_err(|_| format!("\"{text}\" is not keep, reset, or a time such as 30 or 30s")),
+    };
+    match text {
+        "keep" => Ok(Drain::Keep),
+        "reset" => Ok(Drain::Reset),
+        _ => after().map(|after| if after.is_zero() { Drain::Reset } else { Drain::After(after) }),
+    }
+}
+
+/// The pods that a selector finds have readiness probes of their own.
+pub(super) fn warn_of_idle_probe(options: &ServiceOptions, has_selector: bool, checks: &mut Checks<'_, '_>) {
+    if options.probe.is_none() || !has_selector {
+        return;
+    }
+    let metadata = Field::ROOT.key("metadata");
+    let (annotations, name) = (metadata.key("annotations"), name(probe_annotations::KEY));
+    let remedy = "write readinessProbe: in the pods' containers, or remove the selector".to_owned();
+    checks.warning(&annotations.key(&name), "has no effect on a Service with a selector: its pods have their own probes", remedy);
+}
+
 /// `STAGE` names its policy, `STAGE.KEY` is one of its settings.
 fn stage(options: &mut ServiceOptions, key: &str, value: &str, field: &Field<'_>, checks: &mut Checks<'_, '_>) {
     let (name, setting) = key.split_once('.').map_or((key, None), |(name, setting)| (name, Some(setting)));
@@ -53,7 +98,7 @@ fn stage(options: &mut ServiceOptions, key: &str, value: &str, field: &Field<'_>
         "selector" => &mut options.selector,
         "traffic-policy" => &mut options.traffic_policy,
         "balancer" => &mut options.balancer,
-        _ => return unknown(name, &SERVICE_KEYS, field, checks),
+        _ => return unknown_setting(name, &SERVICE_KEYS, field, checks),
     };
     match setting {
         Some("") => checks.error(field, "a setting needs a name", format!("write {PREFIX}{name}.KEY")),
@@ -77,7 +122,7 @@ pub(super) fn pod_weight(annotations: &Labels, checks: &mut Checks<'_, '_>) -> O
         let field = field.key(&annotation);
         match key {
             "weight" => weight = checks.accept(&field, parse_weight(value)),
-            _ => unknown(key, &["weight"], &field, checks),
+            _ => unknown_setting(key, &["weight"], &field, checks),
         }
     }
     weight
@@ -102,7 +147,8 @@ fn ours(annotations: &Labels) -> impl Iterator<Item = (&str, &str)> {
     annotations.iter().filter_map(|(key, value)| Some((key.strip_prefix(PREFIX)?, value.as_str())))
 }
 
-fn unknown(key: &str, known: &[&str], field: &Field<'_>, checks: &mut Checks<'_, '_>) {
+/// Says that there is no such annotation, and which was probably meant.
+pub(super) fn unknown_setting(key: &str, known: &[&str], field: &Field<'_>, checks: &mut Checks<'_, '_>) {
     let remedy = match spelling::suggestion(key, known.iter().copied()) {
         Some(near) => format!("did you mean {PREFIX}{near}?"),
         None if key == "weight" => "a weight belongs on a Pod".to_owned(),

@@ -56,13 +56,42 @@ fn subset(typed: core::EndpointSubset, field: &Field<'_>, checks: &mut Checks<'_
     for (list, name, ready) in [(typed.addresses, "addresses", true), (typed.not_ready_addresses, "notReadyAddresses", false)] {
         let field = field.key(name);
         for (index, address) in list.unwrap_or_default().into_iter().enumerate() {
-            let Some(ip) = checks.accept(&field.index(index).key("ip"), syntax::reachable_ip(&address.ip)) else { continue };
-            addresses.push(EndpointAddress { ip, ready, node: address.node_name, hostname: address.hostname, pod: None });
+            let field = field.index(index);
+            let (node, hostname) = place(address.node_name, address.hostname, &field, checks);
+            let Some(ip) = checks.accept(&field.key("ip"), syntax::reachable_ip(&address.ip)) else { continue };
+            addresses.push(EndpointAddress { ip, ready, node, hostname, pod: target_pod(address.target_ref) });
         }
     }
     let written = typed.ports.unwrap_or_default().into_iter();
-    let ports = written.map(|port| WrittenPort { name: port.name, port: Some(port.port), protocol: port.protocol }).collect();
-    EndpointSubset { addresses, ports: endpoint_ports(ports, &field.key("ports"), checks) }
+    let ports = written.map(|port| WrittenPort {
+        name: port.name,
+        port: Some(port.port),
+        protocol: port.protocol,
+        app_protocol: port.app_protocol,
+    });
+    EndpointSubset { addresses, ports: endpoint_ports(ports.collect(), true, &field.key("ports"), checks) }
+}
+
+/// `nodeName` and `hostname` of an endpoint.
+pub(super) fn place(
+    node: Option<String>,
+    hostname: Option<String>,
+    endpoint: &Field<'_>,
+    checks: &mut Checks<'_, '_>,
+) -> (Option<String>, Option<String>) {
+    if let Some(node) = &node {
+        checks.accept(&endpoint.key("nodeName"), syntax::dns_1123_subdomain(node));
+    }
+    let hostname = hostname.filter(|hostname| !hostname.is_empty());
+    if let Some(hostname) = &hostname {
+        checks.accept(&endpoint.key("hostname"), syntax::dns_1123_label(hostname));
+    }
+    (node, hostname)
+}
+
+/// The name of the pod that an endpoint stands for.
+pub(super) fn target_pod(target: Option<core::ObjectReference>) -> Option<String> {
+    target.filter(|target| target.kind.as_deref() == Some("Pod")).and_then(|target| target.name).filter(|name| !name.is_empty())
 }
 
 /// A port of a subset or of a slice.
@@ -70,10 +99,11 @@ pub(super) struct WrittenPort {
     pub(super) name: Option<String>,
     pub(super) port: Option<i32>,
     pub(super) protocol: Option<String>,
+    pub(super) app_protocol: Option<String>,
 }
 
-/// Names are unique, and only a single port may go without; a port without a number is left out.
-pub(super) fn endpoint_ports(ports: Vec<WrittenPort>, field: &Field<'_>, checks: &mut Checks<'_, '_>) -> Vec<EndpointPort> {
+/// Names are unique; where `named`, a port may go without only if it is alone. A port without a number is left out.
+pub(super) fn endpoint_ports(ports: Vec<WrittenPort>, named: bool, field: &Field<'_>, checks: &mut Checks<'_, '_>) -> Vec<EndpointPort> {
     let (many, mut seen, mut read) = (ports.len() > 1, HashSet::new(), Vec::new());
     for (index, port) in ports.into_iter().enumerate() {
         let field = field.index(index);
@@ -82,18 +112,20 @@ pub(super) fn endpoint_ports(ports: Vec<WrittenPort>, field: &Field<'_>, checks:
         if !name.is_empty() {
             checks.accept(&name_field, syntax::dns_1123_label(&name));
         }
-        if !seen.insert(name.clone()) {
-            let message =
-                if name.is_empty() { "a name is required: there is more than one port" } else { "another port has the same name" };
-            checks.error(&name_field, message, "name each as its port is named in the Service".to_owned());
-        } else if name.is_empty() && many {
+        let again = !seen.insert(name.clone());
+        if name.is_empty() && many && (named || again) {
             let message = "a name is required: there is more than one port";
             checks.error(&name_field, message, "name each as its port is named in the Service".to_owned());
+        } else if again {
+            let remedy = "name each as its port is named in the Service".to_owned();
+            checks.error(&name_field, "another port has the same name", remedy);
         }
         let number = port.port.map(|number| checks.accept(&field.key("port"), syntax::port(number)));
         let protocol = checks.accept(&field.key("protocol"), syntax::protocol(port.protocol.as_deref()));
+        let accepted = |name: &String| checks.accept(&field.key("appProtocol"), syntax::qualified_name(name)).is_some();
+        let app_protocol = port.app_protocol.filter(accepted);
         if let (Some(Some(port)), Some(protocol)) = (number, protocol) {
-            read.push(EndpointPort { name, protocol, port, app_protocol: None });
+            read.push(EndpointPort { name, protocol, port, app_protocol });
         }
     }
     read

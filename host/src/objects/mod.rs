@@ -12,15 +12,20 @@ pub mod model;
 mod node;
 mod places;
 mod pod;
+mod probe_annotations;
+mod probes;
 mod problems;
+mod quantity;
 mod review;
 mod service;
+mod service_addresses;
 mod service_ports;
 mod slice;
 mod spelling;
 mod syntax;
 mod tree;
 mod typed;
+pub mod update;
 mod yaml;
 
 #[cfg(test)]

@@ -14,7 +14,10 @@ pub(super) fn places(kind: Kind, root: &Node, lines_before: u32) -> Arc<[FieldPl
     match kind {
         Kind::Service => places.service(),
         Kind::Endpoints => places.note(&metadata.key("name")),
-        Kind::EndpointSlice => places.note(&metadata.key("labels").key("kubernetes.io/service-name")),
+        Kind::EndpointSlice => {
+            places.note(&metadata.key("labels").key("kubernetes.io/service-name"));
+            places.note(&Field::ROOT.key("addressType"));
+        }
         Kind::Pod | Kind::Node | Kind::Namespace => {}
     }
     places.found.into()
@@ -34,7 +37,12 @@ impl Places<'_> {
             self.note(&metadata.key("annotations").key(&annotations::name(stage)));
         }
         self.note(&selector);
-        self.cluster_ips();
+        self.note(&spec.key("clusterIP"));
+        self.note(&spec.key("clusterIPs").index(1));
+        for key in ["ipFamilyPolicy", "loadBalancerIP", "loadBalancerClass", "healthCheckNodePort"] {
+            self.note(&spec.key(key));
+        }
+        self.each(&spec.key("ipFamilies"), |places, field| places.note(field));
         self.each(&spec.key("externalIPs"), |places, field| places.note(field));
         let (status, ports) = (Field::ROOT.key("status"), spec.key("ports"));
         self.each(&status.key("loadBalancer").key("ingress"), |places, field| places.note(&field.key("ip")));
@@ -48,18 +56,6 @@ impl Places<'_> {
                 places.note(&field.key("targetPort"));
             }
         });
-    }
-
-    /// The first of `clusterIPs` is the `clusterIP`, whichever is written.
-    fn cluster_ips(&mut self) {
-        let spec = Field::SPEC;
-        let (primary, list) = (spec.key("clusterIP"), spec.key("clusterIPs"));
-        if self.root.has(&primary) {
-            self.note(&primary);
-        } else if let Some(mark) = self.root.locate(&list.index(0)).filter(|_| self.root.has(&list.index(0))) {
-            self.put(&primary, mark);
-        }
-        self.note(&list.index(1));
     }
 
     fn each(&mut self, list: &Field<'_>, note: impl Fn(&mut Self, &Field<'_>)) {

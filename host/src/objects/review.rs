@@ -148,15 +148,18 @@ impl<'a> View<'a> {
             let remedy = "remove the Service's selector to write its endpoints by hand".to_owned();
             warnings.push(warning("Endpoints", meta, "", message.to_owned(), Some(remedy)));
         }
+        warnings.extend(of_an_alias(service, "Endpoints", meta));
     }
 
     fn slice(&self, slice: &EndpointSlice, warnings: &mut Vec<Diagnostic>) {
         let Some(name) = &slice.service else { return };
-        if !self.services.contains_key(&(slice.meta.namespace.as_str(), name.as_str())) {
+        let Some(service) = self.services.get(&(slice.meta.namespace.as_str(), name.as_str())) else {
             let message = format!("there is no Service {}/{name}", slice.meta.namespace);
             let remedy = self.near_service(&slice.meta.namespace, name, "write the Service's name");
             warnings.push(warning("EndpointSlice", &slice.meta, "metadata.labels[kubernetes.io/service-name]", message, Some(remedy)));
-        }
+            return;
+        };
+        warnings.extend(of_an_alias(service, "EndpointSlice", &slice.meta));
     }
 
     /// Endpoints that are written by hand are joined by the name and protocol of a port, not by its number.
@@ -199,6 +202,14 @@ impl<'a> View<'a> {
             None => otherwise.to_owned(),
         }
     }
+}
+
+/// Endpoints of a Service that is a DNS alias lead nowhere.
+fn of_an_alias(service: &Service, kind: &str, meta: &Meta) -> Option<Diagnostic> {
+    let ServiceType::ExternalName(name) = &service.service_type else { return None };
+    let message = format!("ignored: Service {} is of type ExternalName, an alias of {name}", service.meta.name);
+    let remedy = "remove type and externalName from the Service to write its endpoints by hand".to_owned();
+    Some(warning(kind, meta, "", message, Some(remedy)))
 }
 
 /// `EndpointSlice default/web-1`.

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use k8s_openapi::api::core::v1 as core;
 
 use super::annotations;
 use super::metadata::{check_labels, meta};
-use super::model::{ClusterIp, Kind, Labels, Locality, Location, Service, ServiceType};
+use super::model::{Kind, Labels, Locality, Location, Service, ServiceType};
 use super::problems::Checks;
+use super::service_addresses::{cluster, external_ips, ingress_ips, load_balancer_class, load_balancer_ip, source_ranges};
 use super::service_ports::service_ports;
 use super::spelling;
 use super::syntax;
@@ -19,8 +19,12 @@ use super::tree::{Field, Value};
 const DEFAULT_AFFINITY_SECONDS: i32 = 10_800;
 /// Its upper bound: one day.
 const MAX_AFFINITY_SECONDS: i32 = 86_400;
-/// `clusterIP` of a headless Service.
-const HEADLESS: &str = "None";
+/// Another proxy's business, whatever its value (kube-proxy's informers leave such Services out).
+const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";
+/// Hints by zone, in proportion to the nodes' CPUs.
+const TOPOLOGY_MODE: &str = "service.kubernetes.io/topology-mode";
+/// Its name of old.
+const TOPOLOGY_HINTS: &str = "service.kubernetes.io/topology-aware-hints";
 
 const SPEC: Field<'static> = Field::SPEC;
 
@@ -29,29 +33,33 @@ pub(super) fn service(typed: core::Service, location: Location, checks: &mut Che
     let options = annotations::service_options(&meta.annotations, checks);
     let mut spec = typed.spec.unwrap_or_default();
     let service_type = service_type(&spec, checks);
-    let cluster_ip = cluster_ip(&spec, &service_type, checks);
-    let external_ips = addresses(spec.external_ips.take(), &SPEC.key("externalIPs"), checks);
+    let cluster = cluster(&spec, &service_type, checks);
+    let external_ips = external_ips(spec.external_ips.take(), checks);
     let exposed = has_node_ports(&service_type) || (service_type == ServiceType::ClusterIp && !external_ips.is_empty());
+    let external_traffic_policy = external_traffic_policy(&spec, exposed, checks);
+    let topology_aware = topology_aware(&meta.annotations, checks);
+    let selector = selector(spec.selector.take(), &service_type, checks);
+    annotations::warn_of_idle_probe(&options, selector.is_some(), checks);
     Service {
-        ports: service_ports(spec.ports.take().unwrap_or_default(), &service_type, &cluster_ip, checks),
-        selector: selector(spec.selector.take(), &service_type, checks),
-        load_balancer_ips: load_balancer_ips(typed.status, &service_type, checks),
-        load_balancer_source_ranges: source_ranges(&spec, &service_type, checks),
+        ports: service_ports(spec.ports.take().unwrap_or_default(), &service_type, &cluster.ip, checks),
+        selector,
+        load_balancer_ip: load_balancer_ip(&spec, &service_type, checks),
+        load_balancer_class: load_balancer_class(&spec, &service_type, checks),
+        load_balancer_ips: ingress_ips(typed.status, &service_type, checks),
+        load_balancer_source_ranges: source_ranges(&spec, &meta.annotations, &service_type, checks),
+        health_check_node_port: health_check_node_port(&spec, &service_type, external_traffic_policy, checks),
         internal_traffic_policy: locality(&SPEC.key("internalTrafficPolicy"), spec.internal_traffic_policy.as_deref(), checks),
-        external_traffic_policy: external_traffic_policy(&spec, exposed, checks),
-        traffic_distribution: traffic_distribution(spec.traffic_distribution.take(), checks),
+        external_traffic_policy,
+        traffic_distribution: traffic_distribution(spec.traffic_distribution.take(), topology_aware, checks),
         affinity: affinity(&spec, checks),
         publish_not_ready: spec.publish_not_ready_addresses.unwrap_or_default(),
-        ip_family_policy: None,
-        ip_families: Vec::new(),
-        load_balancer_ip: None,
-        load_balancer_class: None,
-        health_check_node_port: None,
-        topology_aware: false,
-        other_proxy: false,
+        ip_family_policy: cluster.policy,
+        ip_families: cluster.families,
+        cluster_ip: cluster.ip,
+        topology_aware,
+        other_proxy: meta.labels.contains_key(PROXY_NAME_LABEL),
         meta,
         service_type,
-        cluster_ip,
         external_ips,
         options,
     }
@@ -61,10 +69,15 @@ pub(super) fn has_node_ports(service_type: &ServiceType) -> bool {
     matches!(service_type, ServiceType::NodePort | ServiceType::LoadBalancer { .. })
 }
 
+/// Whether such a Service has a health check node port.
+pub(super) fn needs_health_check_port(service_type: &ServiceType, external: Locality) -> bool {
+    matches!(service_type, ServiceType::LoadBalancer { .. }) && external == Locality::Local
+}
+
 fn service_type(spec: &core::ServiceSpec, checks: &mut Checks<'_, '_>) -> ServiceType {
     let types = ["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"];
-    let service_type = match spec.type_.as_deref().unwrap_or("ClusterIP") {
-        "ClusterIP" => ServiceType::ClusterIp,
+    let service_type = match spec.type_.as_deref().unwrap_or_default() {
+        "" | "ClusterIP" => ServiceType::ClusterIp,
         "NodePort" => ServiceType::NodePort,
         "LoadBalancer" => ServiceType::LoadBalancer { allocate_node_ports: spec.allocate_load_balancer_node_ports.unwrap_or(true) },
         "ExternalName" => external_name(spec.external_name.as_deref(), checks),
@@ -74,7 +87,11 @@ fn service_type(spec: &core::ServiceSpec, checks: &mut Checks<'_, '_>) -> Servic
         }
     };
     if spec.allocate_load_balancer_node_ports.is_some() && !matches!(service_type, ServiceType::LoadBalancer { .. }) {
-        checks.error(&SPEC.key("allocateLoadBalancerNodePorts"), "may only be used with type LoadBalancer", None);
+        checks.error(&SPEC.key("allocateLoadBalancerNodePorts"), "may only be used with type LoadBalancer", "remove it".to_owned());
+    }
+    if spec.external_name.as_deref().is_some_and(|name| !name.is_empty()) && !matches!(service_type, ServiceType::ExternalName(_)) {
+        let remedy = "add type: ExternalName, or remove it".to_owned();
+        checks.warning(&SPEC.key("externalName"), "is ignored unless type is ExternalName", remedy);
     }
     service_type
 }
@@ -86,49 +103,12 @@ fn external_name(name: Option<&str>, checks: &mut Checks<'_, '_>) -> ServiceType
         checks.error(&field, "externalName is required with type ExternalName", "add the DNS name that this Service stands for".to_owned());
     } else {
         checks.accept(&field, syntax::dns_1123_subdomain(name.strip_suffix('.').unwrap_or(name)));
+        if name.parse::<IpAddr>().is_ok() {
+            let remedy = "to forward to an address, write Endpoints for a Service without a selector".to_owned();
+            checks.warning(&field, "is an address: a DNS alias needs a name", remedy);
+        }
     }
     ServiceType::ExternalName(name.to_owned())
-}
-
-/// `clusterIP` and `clusterIPs` must agree; `None` stands alone; at most one address a family.
-fn cluster_ip(spec: &core::ServiceSpec, service_type: &ServiceType, checks: &mut Checks<'_, '_>) -> ClusterIp {
-    let (primary, list) = (SPEC.key("clusterIP"), SPEC.key("clusterIPs"));
-    let first = spec.cluster_ip.as_deref().filter(|ip| !ip.is_empty());
-    let all = spec.cluster_ips.as_deref().unwrap_or_default();
-    if let (Some(first), Some(listed)) = (first, all.first())
-        && first != listed
-    {
-        checks.error(&list.index(0), format!("{listed} is not clusterIP, {first}"), "the first of clusterIPs repeats clusterIP".to_owned());
-    }
-    let given: Vec<(&str, Field<'_>)> = if all.is_empty() {
-        first.map(|ip| (ip, primary)).into_iter().collect()
-    } else {
-        all.iter().enumerate().map(|(index, ip)| (ip.as_str(), list.index(index))).collect()
-    };
-    let Some((_, field)) = given.first() else { return ClusterIp::Allocate };
-    if matches!(service_type, ServiceType::ExternalName(_)) {
-        checks.error(field, "may not be set with type ExternalName", "remove it".to_owned());
-        return ClusterIp::Allocate;
-    }
-    if given.iter().any(|(ip, _)| *ip == HEADLESS) {
-        if given.len() > 1 {
-            checks.error(&list, "None must be the only one", None);
-        }
-        if has_node_ports(service_type) {
-            checks.error(field, "may not be None with type NodePort or LoadBalancer", "remove clusterIP, or use type ClusterIP".to_owned());
-        }
-        return ClusterIp::Headless;
-    }
-    let ips: Vec<IpAddr> = given.iter().filter_map(|(ip, field)| checks.accept(field, syntax::ip(ip))).collect();
-    if ips.len() > 2 || (ips.len() == 2 && ips[0].is_ipv4() == ips[1].is_ipv4()) {
-        checks.error(&list, "at most one address of each family", None);
-    }
-    if ips.is_empty() { ClusterIp::Allocate } else { ClusterIp::Fixed(ips) }
-}
-
-fn addresses(texts: Option<Vec<String>>, field: &Field<'_>, checks: &mut Checks<'_, '_>) -> Vec<IpAddr> {
-    let check = |(index, text): (usize, &String)| checks.accept(&field.index(index), syntax::reachable_ip(text));
-    texts.unwrap_or_default().iter().enumerate().filter_map(check).collect()
 }
 
 /// An empty selector selects nothing in Kubernetes either; what people mean by it is rarely that.
@@ -147,41 +127,46 @@ fn selector(selector: Option<Labels>, service_type: &ServiceType, checks: &mut C
     Some(labels).filter(|_| !matches!(service_type, ServiceType::ExternalName(_)))
 }
 
-fn load_balancer_ips(status: Option<core::ServiceStatus>, service_type: &ServiceType, checks: &mut Checks<'_, '_>) -> Vec<IpAddr> {
-    let (status_field, ingress) = (Field::ROOT.key("status"), status.and_then(|status| status.load_balancer).and_then(|lb| lb.ingress));
-    let load_balancer = status_field.key("loadBalancer");
-    let field = load_balancer.key("ingress");
-    let ingress = ingress.unwrap_or_default();
-    if !ingress.is_empty() && !matches!(service_type, ServiceType::LoadBalancer { .. }) {
-        checks.warning(&field, "is ignored unless type is LoadBalancer", None);
-        return Vec::new();
+/// `healthCheckNodePort` belongs to load balancers that keep to local endpoints; the range is the allocator's business.
+fn health_check_node_port(
+    spec: &core::ServiceSpec,
+    service_type: &ServiceType,
+    external: Locality,
+    checks: &mut Checks<'_, '_>,
+) -> Option<u16> {
+    let field = SPEC.key("healthCheckNodePort");
+    let number = spec.health_check_node_port.filter(|number| *number != 0)?;
+    if !needs_health_check_port(service_type, external) {
+        let message = "may only be set with type LoadBalancer and externalTrafficPolicy: Local";
+        checks.error(&field, message, "remove it".to_owned());
+        return None;
     }
-    let mut ips = Vec::new();
-    for (index, point) in ingress.into_iter().enumerate() {
-        let field = field.index(index);
-        let ip = point.ip.and_then(|ip| checks.accept(&field.key("ip"), syntax::reachable_ip(&ip)));
-        match (point.ip_mode.as_deref().unwrap_or("VIP"), ip) {
-            ("VIP", Some(ip)) => ips.push(ip),
-            ("VIP" | "Proxy", _) => {}
-            (other, _) => not_one_of(&field.key("ipMode"), other, &["VIP", "Proxy"], checks),
-        }
-    }
-    ips
+    checks.accept(&field, syntax::port(number))
 }
 
-fn source_ranges(spec: &core::ServiceSpec, service_type: &ServiceType, checks: &mut Checks<'_, '_>) -> Vec<IpNet> {
-    let field = SPEC.key("loadBalancerSourceRanges");
-    let ranges = spec.load_balancer_source_ranges.as_deref().unwrap_or_default();
-    if !ranges.is_empty() && !matches!(service_type, ServiceType::LoadBalancer { .. }) {
-        checks.error(&field, "may only be used with type LoadBalancer", None);
+/// `service.kubernetes.io/topology-mode: Auto` or `auto`, or its name of old; nothing else, in whatever case, is that.
+fn topology_aware(annotations: &Labels, checks: &mut Checks<'_, '_>) -> bool {
+    let metadata = Field::ROOT.key("metadata");
+    let field = metadata.key("annotations");
+    let (mode, hints) = (annotations.get(TOPOLOGY_MODE), annotations.get(TOPOLOGY_HINTS));
+    if let (Some(mode), Some(hints)) = (mode, hints)
+        && mode != hints
+    {
+        let message = format!("must match annotations[{TOPOLOGY_HINTS}], which is \"{hints}\"");
+        checks.error(&field.key(TOPOLOGY_MODE), message, format!("remove {TOPOLOGY_HINTS}, which is deprecated"));
     }
-    let parse = |text: &String| text.trim().parse().map_err(|_| format!("\"{text}\" is not a range such as 10.0.0.0/8"));
-    ranges.iter().enumerate().filter_map(|(index, text)| checks.accept(&field.index(index), parse(text))).collect()
+    let (name, value) = if mode.is_some() { (TOPOLOGY_MODE, mode) } else { (TOPOLOGY_HINTS, hints) };
+    let Some(value) = value.map(String::as_str) else { return false };
+    let aware = matches!(value, "Auto" | "auto");
+    if !aware && value.eq_ignore_ascii_case("auto") {
+        checks.warning(&field.key(name), format!("\"{value}\" is ignored"), "write Auto".to_owned());
+    }
+    aware
 }
 
 fn locality(field: &Field<'_>, text: Option<&str>, checks: &mut Checks<'_, '_>) -> Locality {
     match text {
-        None | Some("" | "Cluster") => Locality::Cluster,
+        None | Some("Cluster") => Locality::Cluster,
         Some("Local") => Locality::Local,
         Some(other) => {
             not_one_of(field, other, &["Cluster", "Local"], checks);
@@ -192,25 +177,34 @@ fn locality(field: &Field<'_>, text: Option<&str>, checks: &mut Checks<'_, '_>) 
 
 fn external_traffic_policy(spec: &core::ServiceSpec, exposed: bool, checks: &mut Checks<'_, '_>) -> Locality {
     let field = SPEC.key("externalTrafficPolicy");
-    let text = spec.external_traffic_policy.as_deref();
-    if text.is_some_and(|text| !text.is_empty()) && !exposed {
+    let text = spec.external_traffic_policy.as_deref().filter(|text| !text.is_empty());
+    if text.is_some() && !exposed {
         let remedy = "use type NodePort or LoadBalancer, or externalIPs; for the cluster IP there is internalTrafficPolicy";
         checks.error(&field, "may only be set on a Service that is reached from outside", remedy.to_owned());
     }
     locality(&field, text, checks)
 }
 
-fn traffic_distribution(text: Option<String>, checks: &mut Checks<'_, '_>) -> Option<String> {
-    let known = ["PreferClose", "PreferSameZone", "PreferSameNode"];
+fn traffic_distribution(text: Option<String>, topology_aware: bool, checks: &mut Checks<'_, '_>) -> Option<String> {
+    let (field, known) = (SPEC.key("trafficDistribution"), ["PreferClose", "PreferSameZone", "PreferSameNode"]);
     if let Some(text) = text.as_deref().filter(|text| !known.contains(text)) {
-        not_one_of(&SPEC.key("trafficDistribution"), text, &known, checks);
+        not_one_of(&field, text, &known, checks);
+    } else if text.is_some() && topology_aware {
+        checks.warning(&field, format!("is ignored: the annotation {TOPOLOGY_MODE} comes first"), "remove one of the two".to_owned());
     }
     text
 }
 
+/// Without affinity, Kubernetes' defaulting removes a `sessionAffinityConfig` in silence before validation could refuse it.
 fn affinity(spec: &core::ServiceSpec, checks: &mut Checks<'_, '_>) -> Option<Duration> {
     match spec.session_affinity.as_deref() {
-        None | Some("" | "None") => None,
+        None | Some("" | "None") => {
+            if spec.session_affinity_config.is_some() {
+                let remedy = "add sessionAffinity: ClientIP, or remove it".to_owned();
+                checks.warning(&SPEC.key("sessionAffinityConfig"), "has no effect with sessionAffinity: None", remedy);
+            }
+            None
+        }
         Some("ClientIP") => {
             let config = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref());
             let seconds = config.and_then(|client_ip| client_ip.timeout_seconds).unwrap_or(DEFAULT_AFFINITY_SECONDS);
@@ -227,7 +221,7 @@ fn affinity(spec: &core::ServiceSpec, checks: &mut Checks<'_, '_>) -> Option<Dur
     }
 }
 
-fn not_one_of(field: &Field<'_>, text: &str, known: &[&str], checks: &mut Checks<'_, '_>) {
+pub(super) fn not_one_of(field: &Field<'_>, text: &str, known: &[&str], checks: &mut Checks<'_, '_>) {
     let remedy = spelling::suggestion(text, known.iter().copied()).map(|near| format!("did you mean {near}?"));
     checks.error(field, format!("\"{text}\" is not one of {}", known.join(", ")), remedy);
 }

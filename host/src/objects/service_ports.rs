@@ -11,6 +11,9 @@ use super::service::has_node_ports;
 use super::syntax;
 use super::tree::Field;
 
+/// The kubelet listens here on every node (`ports.KubeletPort`).
+const KUBELET_PORT: u16 = 10_250;
+
 /// What must be unique, and where it was first.
 #[derive(Default)]
 struct Seen {
@@ -50,9 +53,10 @@ fn service_port(
     let name = port.name.unwrap_or_default();
     check_name(&name, index, many, &field, seen, checks);
     let protocol = checks.accept(&field.key("protocol"), syntax::protocol(port.protocol.as_deref()));
-    let number = port_number(port.port, &field, checks);
+    let number = port_number(port.port, service_type, &field, checks);
     let node_port = node_port(port.node_port, service_type, &field, checks);
     let target_port = target_port(port.target_port, &field, checks);
+    let app_protocol = port.app_protocol.filter(|name| checks.accept(&field.key("appProtocol"), syntax::qualified_name(name)).is_some());
     let (protocol, number) = (protocol?, number?);
     if let Some(first) = insert(&mut seen.ports, (protocol, number), index) {
         let message = format!("ports[{first}] has the same port and protocol");
@@ -67,7 +71,7 @@ fn service_port(
         port: number,
         target_port: target_port.unwrap_or(TargetPort::Number(number)),
         node_port,
-        app_protocol: None,
+        app_protocol,
     })
 }
 
@@ -92,20 +96,28 @@ fn insert<K: std::hash::Hash + Eq>(seen: &mut HashMap<K, usize>, key: K, index: 
     Some(first).filter(|first| *first != index)
 }
 
-fn port_number(number: i32, field: &Field<'_>, checks: &mut Checks<'_, '_>) -> Option<u16> {
+fn port_number(number: i32, service_type: &ServiceType, field: &Field<'_>, checks: &mut Checks<'_, '_>) -> Option<u16> {
     let field_port = field.key("port");
     // A field that is missing reads as zero.
     if number == 0 && !checks.root.has(&field_port) {
         checks.error(&field_port, "port is required", "add the port that clients dial".to_owned());
         return None;
     }
-    checks.accept(&field_port, syntax::port(number))
+    let number = checks.accept(&field_port, syntax::port(number))?;
+    if number == KUBELET_PORT && matches!(service_type, ServiceType::LoadBalancer { .. }) {
+        checks.error(&field_port, format!("{number} is the kubelet's port, which no load balancer may expose"), None);
+    }
+    Some(number)
 }
 
 /// Only types with node ports may name one; the range is the allocator's business.
 fn node_port(number: Option<i32>, service_type: &ServiceType, field: &Field<'_>, checks: &mut Checks<'_, '_>) -> Option<u16> {
     let field = field.key("nodePort");
     let number = number.filter(|number| *number != 0)?;
+    if matches!(service_type, ServiceType::ExternalName(_)) {
+        checks.warning(&field, "has no effect with type ExternalName", "remove it".to_owned());
+        return None;
+    }
     if !has_node_ports(service_type) {
         checks.error(
             &field,

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use jiff::SignedDuration;
 
 use super::model::Protocol;
@@ -90,9 +91,44 @@ pub(super) fn protocol(text: Option<&str>) -> Result<Protocol, String> {
     }
 }
 
-/// Any address.
+/// Any address. One of IPv4 in IPv6 clothes is refused, as Kubernetes 1.36 does: readers disagree about its family.
 pub(super) fn ip(text: &str) -> Result<IpAddr, String> {
-    text.parse().map_err(|_| format!("\"{text}\" is not an IP address"))
+    let ip = text.parse().map_err(|_| format!("\"{text}\" is not an IP address"))?;
+    match ip {
+        IpAddr::V6(mapped) => match mapped.to_ipv4_mapped() {
+            Some(v4) => Err(format!("\"{text}\" is an IPv4 address in IPv6 form: write {v4}")),
+            None => Ok(ip),
+        },
+        IpAddr::V4(_) => Ok(ip),
+    }
+}
+
+/// `10.0.0.0/8`; blanks around it are tolerated, as Kubernetes does.
+pub(super) fn range(text: &str) -> Result<IpNet, String> {
+    text.trim().parse().map_err(|_| format!("\"{text}\" is not a range such as 10.0.0.0/8"))
+}
+
+/// `db.example.org`, with or without the dot at its end: at least two labels (apimachinery `IsFullyQualifiedDomainName`).
+pub(super) fn domain_name(text: &str) -> Result<(), String> {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    dns_1123_subdomain(name)?;
+    if name.contains('.') { Ok(()) } else { Err(format!("\"{text}\" must have two labels at least, such as db.example")) }
+}
+
+/// The name of a header of an HTTP request.
+pub(super) fn http_header_name(text: &str) -> Result<(), String> {
+    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+        return Ok(());
+    }
+    Err(format!("\"{text}\" is not a header's name: letters, digits and '-'"))
+}
+
+/// The value of a header: no line of its own, so that it cannot become another header.
+pub(super) fn http_header_value(text: &str) -> Result<(), String> {
+    if text.chars().any(|c| c.is_control() && c != '\t') {
+        return Err("a header's value is one line without control characters".to_owned());
+    }
+    Ok(())
 }
 
 /// An address that traffic may go to. Kubernetes refuses loopback addresses as well; here they serve local backends.

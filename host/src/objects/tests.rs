@@ -3,8 +3,13 @@
 
 mod hostile;
 mod mistakes;
+mod options;
 mod places;
+mod pods;
 mod reviews;
+mod services;
+mod slices;
+mod updates;
 mod values;
 
 use std::path::Path;
@@ -37,4 +42,24 @@ pub(super) fn shown(diagnostics: &[Diagnostic]) -> Vec<String> {
         diagnostic.to_string()
     };
     diagnostics.iter().map(text).collect()
+}
+
+/// `spec.type: what is wrong`, with `warning: ` before warnings; the remedies and places are other tests' business.
+pub(super) fn findings(text: &str) -> Vec<String> {
+    let parsed = parsed(text);
+    let wrong = parsed.diagnostics.iter().any(Diagnostic::is_error);
+    assert_eq!(parsed.objects.is_empty(), wrong, "an object with errors is not applied, one with warnings is:\n{text}");
+    let finding = |diagnostic: &Diagnostic| {
+        let severity = if diagnostic.is_error() { "" } else { "warning: " };
+        format!("{severity}{}: {}", diagnostic.field.as_deref().unwrap_or_default(), diagnostic.message)
+    };
+    parsed.diagnostics.iter().map(finding).collect()
+}
+
+/// Every text of a table is told exactly this.
+#[track_caller]
+pub(super) fn check(table: &[(&str, &[&str])], text: impl Fn(&str) -> String) {
+    for (given, expected) in table {
+        assert_eq!(findings(&text(given)), *expected, "{given}");
+    }
 }

@@ -19,6 +19,7 @@ spec:
   - name: \"d\\u006es\"
     port: 53
     protocol: UDP
+  sessionAffinity: ClientIP
   sessionAffinityConfig: {clientIP: {timeoutSeconds: 5}}
 --- # comment
 apiVersion: v1
@@ -41,11 +42,12 @@ items:
 - apiVersion: v1
   kind: Pod
   metadata: {name: p, deletionTimestamp: 2026-01-02T03:05:05Z}
-  spec: {containers: [{name: c, ports: [{containerPort: 80}]}]}
+  spec: {containers: [{name: c, ports: [{containerPort: 80, hostPort: 8080, hostIP: 10.0.0.9}], readinessProbe: {httpGet: {port: 80, path: /r}}}]}
   status: {podIP: 10.0.0.2, conditions: [{type: Ready, status: 'True'}]}
 - apiVersion: v1
   kind: Node
   metadata: {name: n1}
+  status: {allocatable: {cpu: 3920m}}
 ";
 
 fn survive(bytes: &[u8]) {

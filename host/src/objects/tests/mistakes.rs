@@ -156,7 +156,10 @@ fn ports() {
 fn addresses_and_policies_of_a_service() {
     for (spec, expected) in [
         ("  clusterIP: 10.96.0.300\n", "error: a:6:14: spec.clusterIP: \"10.96.0.300\" is not an IP address"),
-        ("  clusterIPs: [10.0.0.1, 10.0.0.2]\n", "error: a:6:3: spec.clusterIPs: at most one address of each family"),
+        (
+            "  clusterIP: 10.0.0.1\n  clusterIPs: [10.0.0.1, 10.0.0.2]\n",
+            "error: a:7:3: spec.clusterIPs: at most one address of each family",
+        ),
         (
             "  clusterIP: 10.0.0.1\n  clusterIPs: [10.0.0.2]\n",
             "error: a:7:16: spec.clusterIPs[0]: 10.0.0.2 is not clusterIP, 10.0.0.1\n  help: the first of clusterIPs repeats clusterIP",
@@ -242,8 +245,8 @@ fn annotations() {
         let column = 7 + annotation.find(':').unwrap();
         assert_eq!(found, [format!("error: a:6:{column}: metadata.annotations[pointsman.dev/{expected}")]);
     }
-    let found = shown(&parsed(&annotated("pointsman.dev/drain: keep")).diagnostics);
-    assert!(found[0].contains("unknown annotation pointsman.dev/drain\n  help: known here: pointsman.dev/selector, "), "{found:?}");
+    let found = shown(&parsed(&annotated("pointsman.dev/colour: blue")).diagnostics);
+    assert!(found[0].contains("unknown annotation pointsman.dev/colour\n  help: known here: pointsman.dev/selector, "), "{found:?}");
     let long = "x".repeat(64 * 1024);
     let found = shown(&parsed(&annotated(&format!("pointsman.dev/balancer.x: {long}"))).diagnostics);
     assert_eq!(found, ["error: a:5:3: metadata.annotations: the settings pointsman.dev/balancer.… have 65537 bytes, 65536 are allowed"]);

@@ -29,6 +29,7 @@ spec:
   - port: 81
     name: b
     targetPort: 8081
+  ipFamilyPolicy: PreferDualStack
 status:
   loadBalancer: {}
 ";
@@ -51,18 +52,13 @@ fn fields_are_found_again() {
         ("spec.selector", (17, Some(3))),
         ("spec.ports[0].targetPort", (22, Some(17))),
         ("spec.ports[0].nodePort", (23, Some(15))),
+        ("spec.ipFamilyPolicy", (27, Some(19))),
         ("spec.ports[1].nodePort", (3, None)),
         ("", (3, None)),
     ] {
         assert_eq!(told(&service, field), place, "{field}");
     }
-    assert_eq!(service.meta().location.as_ref().unwrap().fields.len(), 8, "and nothing else is remembered");
-}
-
-#[test]
-fn an_address_that_is_only_listed_is_found_by_either_name() {
-    let listed = object(&service_text("  clusterIPs: [10.96.0.1]\n  ports: [{port: 80}]\n"));
-    assert_eq!(told(&listed, "spec.clusterIP"), (6, Some(16)));
+    assert_eq!(service.meta().location.as_ref().unwrap().fields.len(), 9, "and nothing else is remembered");
 }
 
 #[test]

@@ -91,6 +91,16 @@ fn endpoints_of_a_service_with_a_selector() {
 }
 
 #[test]
+fn endpoints_of_an_alias() {
+    let alias = service("db", "{type: ExternalName, externalName: db.example}");
+    let slice = "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s, labels: {kubernetes.io/service-name: db}}\naddressType: IPv4\n";
+    let ignored = "ignored: Service db is of type ExternalName, an alias of db.example\n  \
+                   help: remove type and externalName from the Service to write its endpoints by hand";
+    assert_eq!(reviewed(&(alias.clone() + &endpoints("db", "[{port: 1}]"))), [format!("warning: a:7: {ignored}")]);
+    assert_eq!(reviewed(&(alias + slice)), [format!("warning: a:7: {ignored}")]);
+}
+
+#[test]
 fn ports_that_do_not_join() {
     let text = service("db", "{ports: [{port: 3366, name: mysql}]}") + &endpoints("db", "[{port: 3306}]");
     let expected = "warning: a:5:35: spec.ports[0].name: Endpoints default/db has no TCP port named \"mysql\"\n  \

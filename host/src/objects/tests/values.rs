@@ -210,6 +210,7 @@ spec:
     resources: {limits: {cpu: 1, memory: 64Mi}}
     ports: [{containerPort: 8080, name: web}, {containerPort: 53, protocol: UDP}]
     readinessProbe: {httpGet: {path: /readyz, port: web}}
+  readinessGates: [{conditionType: example.org/warm}]
 status:
   phase: Running
   podIP: 10.244.2.5
@@ -235,7 +236,17 @@ status:
         subdomain: Some("s".to_owned()),
         weight: Some(5),
         host_network: false,
-        readiness_probes: vec![],
+        readiness_probes: vec![ReadinessProbe {
+            container: "c".to_owned(),
+            probe: Probe {
+                action: ProbeAction::Http { tls: false, host: None, port: Some(8080), path: "/readyz".to_owned(), headers: vec![] },
+                initial_delay: Duration::ZERO,
+                period: Duration::from_secs(10),
+                timeout: Duration::from_secs(1),
+                success_threshold: 1,
+                failure_threshold: 3,
+            },
+        }],
     };
     assert_eq!(*pod, expected);
     assert!(pod.meta.terminating);
