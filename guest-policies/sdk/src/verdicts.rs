@@ -23,30 +23,53 @@ pub struct View {
 
 /// A verdict for every group, frontend and origin. It is a plan, or a part of one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verdicts(Packed<u32>);
+pub struct Verdicts {
+    /// Of connections to any group, which most are.
+    any: [u32; CELLS],
+    /// Row after row.
+    groups: Packed<u32>,
+}
 
 impl Verdicts {
     /// Fills the table. The first view is that of connections to any group, the others are the groups', in order.
     pub fn new(port: &ServicePort, views: &[View]) -> Self {
-        let cell = |view: View, frontend, origin| code(judge(view, is_local(port, frontend, origin)));
-        let row = |view: View| FRONTENDS.into_iter().flat_map(move |f| ORIGINS.into_iter().map(move |o| cell(view, f, o)));
-        Self(views.iter().copied().flat_map(row).collect())
+        let row = |view: &View| {
+            let mut cells = [REJECT; CELLS];
+            for (frontend, origin) in FRONTENDS.into_iter().flat_map(|f| ORIGINS.into_iter().map(move |o| (f, o))) {
+                cells[cell(frontend, origin)] = code(judge(*view, is_local(port, frontend, origin)));
+            }
+            cells
+        };
+        let any = views.first().map_or([REJECT; CELLS], row);
+        Self { any, groups: views.iter().skip(1).flat_map(row).collect() }
     }
 
     /// What becomes of a connection. A group that there is no row for has no endpoints.
-    #[inline]
+    #[inline(always)]
     pub fn verdict(&self, connection: &Connection, group: Option<u32>) -> Verdict {
-        // In 64 bits, which no group overflows on a 32-bit machine either.
-        let row = group.map_or(0, |group| u64::from(group) + 1);
-        let cell = connection.frontend as usize * ORIGINS.len() + connection.origin as usize;
-        let index = row * CELLS as u64 + cell as u64;
-        let code = if index < self.0.len() as u64 { self.0.at(index as usize).unwrap_or(REJECT) } else { REJECT };
+        let cell = cell(connection.frontend, connection.origin);
+        let code = match group {
+            None => self.any[cell],
+            Some(group) => self.of_group(group, cell),
+        };
         match code {
             REJECT => Verdict::Reject,
             DROP => Verdict::Drop,
             forward => Verdict::Forward(forward - FORWARD),
         }
     }
+
+    fn of_group(&self, group: u32, cell: usize) -> u32 {
+        // In 64 bits, which no group overflows on a 32-bit machine either.
+        let index = u64::from(group) * CELLS as u64 + cell as u64;
+        if index < self.groups.len() as u64 { self.groups.at(index as usize).unwrap_or(REJECT) } else { REJECT }
+    }
+}
+
+/// Always below [`CELLS`]: the masks say so to the compiler, which then need not check.
+#[inline(always)]
+fn cell(frontend: Frontend, origin: Origin) -> usize {
+    (frontend as usize & 7) << 2 | (origin as usize & 3)
 }
 
 /// Whether a connection is bound to this node's endpoints.
@@ -81,12 +104,11 @@ const DROP: u32 = 1;
 /// Codes from here on are subsets.
 const FORWARD: u32 = 2;
 
-/// In the order of their discriminants, which are the table's indices.
 const FRONTENDS: [Frontend; 5] =
     [Frontend::ClusterIp, Frontend::NodePort, Frontend::ExternalIp, Frontend::LoadBalancer, Frontend::HostPort];
 const ORIGINS: [Origin; 3] = [Origin::Pod, Origin::Node, Origin::Outside];
-/// In a row.
-const CELLS: usize = FRONTENDS.len() * ORIGINS.len();
+/// In a row: three bits of frontend, two of origin.
+const CELLS: usize = 32;
 
 #[cfg(test)]
 mod tests {
@@ -105,13 +127,10 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_for_every_frontend_and_origin() {
-        for (n, frontend) in FRONTENDS.into_iter().enumerate() {
-            assert_eq!(frontend as usize, n);
-        }
-        for (n, origin) in ORIGINS.into_iter().enumerate() {
-            assert_eq!(origin as usize, n);
-        }
+    fn every_frontend_and_origin_has_a_cell_of_its_own() {
+        let cells = FRONTENDS.into_iter().flat_map(|frontend| ORIGINS.map(|origin| cell(frontend, origin)));
+        let distinct: std::collections::BTreeSet<usize> = cells.collect();
+        assert_eq!((distinct.len(), distinct.iter().all(|cell| *cell < CELLS)), (FRONTENDS.len() * ORIGINS.len(), true));
     }
 
     #[test]
