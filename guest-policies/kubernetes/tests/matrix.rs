@@ -93,8 +93,9 @@ fn for_every_cell(endpoints: &[(Conditions, bool)], expected: impl Fn(bool) -> M
 
 #[test]
 fn the_rows_as_they_are_written() {
-    let rows: &[(&[(Conditions, bool)], Met, Met)] = &[
-        // Endpoints, where `Cluster` leads, where `Local` leads.
+    // Endpoints, where `Cluster` leads, where `Local` leads.
+    type Row = (&'static [(Conditions, bool)], Met, Met);
+    let rows: &[Row] = &[
         (&[], Reject, Reject),
         (&[(READY, HERE)], To(vec![0]), To(vec![0])),
         (&[(READY, THERE)], To(vec![0]), Drop),
@@ -148,7 +149,9 @@ fn every_mixture_of_endpoints() {
 #[test]
 fn every_mixture_of_hints() {
     const HINTS: [Option<bool>; 3] = [None, Some(true), Some(false)];
-    let states: Vec<(Option<bool>, Option<bool>, Conditions)> = HINTS
+    // Of a node, and whether it is this one; of a zone likewise; and the endpoint's state.
+    type Hinted = (Option<bool>, Option<bool>, Conditions);
+    let states: Vec<Hinted> = HINTS
         .into_iter()
         .flat_map(|node| HINTS.into_iter().flat_map(move |zone| [READY, TERMINATING].map(|conditions| (node, zone, conditions))))
         .collect();
@@ -162,15 +165,15 @@ fn every_mixture_of_hints() {
             (endpoint.node_hints, endpoint.zone_hints) = (hints(node, "n1"), hints(zone, "z1"));
             (endpoint.conditions, endpoint.local) = (conditions, true);
         }
-        let of = |keep: &dyn Fn(&(Option<bool>, Option<bool>, Conditions)) -> bool| -> Vec<Slot> {
+        let of = |keep: fn(&Hinted) -> bool| -> Vec<Slot> {
             (0..).zip(&chosen).filter(|(_, endpoint)| keep(endpoint)).map(|(slot, _)| slot).collect()
         };
-        let ready = of(&|endpoint| endpoint.2 == READY);
-        let every_ready_one_has = |hint: fn(&(Option<bool>, Option<bool>, Conditions)) -> Option<bool>| {
+        let ready = of(|endpoint| endpoint.2 == READY);
+        let every_ready_one_has = |hint: fn(&Hinted) -> Option<bool>| {
             chosen.iter().filter(|endpoint| endpoint.2 == READY).all(|endpoint| hint(endpoint).is_some())
         };
-        let same_node = of(&|endpoint| endpoint.2 == READY && endpoint.0 == Some(true));
-        let same_zone = of(&|endpoint| endpoint.2 == READY && endpoint.1 == Some(true));
+        let same_node = of(|endpoint| endpoint.2 == READY && endpoint.0 == Some(true));
+        let same_zone = of(|endpoint| endpoint.2 == READY && endpoint.1 == Some(true));
         for zone in [Some("z1"), None] {
             let node = Node { name: "n1".to_owned(), zone: zone.map(str::to_owned), labels: Vec::new() };
             let cluster = if ready.is_empty() {
