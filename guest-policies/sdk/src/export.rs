@@ -48,6 +48,7 @@ macro_rules! export_policy {
             impl $crate::glue::Home for Component {
                 type Policy = $policy;
                 type Instance = $crate::$instance<$policy>;
+                #[inline(always)]
                 fn with<R>(act: impl ::core::ops::FnOnce(&mut Self::Instance) -> R) -> R {
                     INSTANCE.with(|instance| act(&mut instance.borrow_mut()))
                 }

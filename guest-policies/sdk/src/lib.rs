@@ -48,7 +48,9 @@ pub mod native;
 pub mod order;
 pub mod packed;
 pub mod readiness;
+pub mod subsets;
 pub mod types;
+pub mod verdicts;
 pub mod weighted;
 
 mod balancer;

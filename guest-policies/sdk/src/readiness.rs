@@ -12,6 +12,11 @@ pub fn available<'e>(endpoints: impl Iterator<Item = &'e Endpoint> + Clone) -> V
     endpoints.filter(|endpoint| endpoint.conditions.serving && endpoint.conditions.terminating).collect()
 }
 
+/// The same on this node alone, decided apart from the others: it may have nobody ready, and somebody who serves while terminating.
+pub fn on_this_node<'e>(endpoints: &[&'e Endpoint]) -> Vec<&'e Endpoint> {
+    available(endpoints.iter().copied().filter(|endpoint| endpoint.local))
+}
+
 /// How many groups the endpoints fall into: one more than the highest group.
 pub fn groups(endpoints: &[Endpoint]) -> u32 {
     endpoints.iter().filter_map(|endpoint| endpoint.group).max().map_or(0, |highest| highest.saturating_add(1))

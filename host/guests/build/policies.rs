@@ -18,6 +18,7 @@ pub(crate) const BUILT_IN: &[Policy] = &[
     policy("label-selector", "Selector", "pointsman-policy-label-selector"),
     policy("kubernetes", "TrafficPolicy", "pointsman-policy-kubernetes"),
     policy("prefer-local", "TrafficPolicy", "pointsman-policy-prefer-local"),
+    policy("zone-spill", "TrafficPolicy", "pointsman-policy-zone-spill"),
     policy("round-robin", "Balancer", "pointsman-policy-round-robin"),
     policy("random", "Balancer", "pointsman-policy-random"),
     policy("least-connections", "Balancer", "pointsman-policy-least-connections"),

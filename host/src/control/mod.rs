@@ -8,9 +8,11 @@ mod endpoints;
 mod frontends;
 mod index;
 mod loads;
+pub mod node_ports;
 mod plans;
 mod port;
 mod round;
+pub mod source_ranges;
 mod stages;
 pub mod vip;
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use siphasher::sip::SipHasher13;
 
 use crate::policy::contract::Connection;
-use crate::table::{FrontendKind, Origin, ServiceId};
+use crate::table::{FrontendKind, Origin, Origins, ServiceId};
 
 /// The key of `client-hash`. Hosts with the same key agree on every client; without a secret, clients could aim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,13 @@ impl HashKey {
         hasher.write(&bits(client).to_be_bytes());
         hasher.finish()
     }
+}
+
+/// Where a client is that dialled this address. Who comes from the very address that it dials is this node: the kernel gives a
+/// connection to an address of its own that same address as its source, and where Services' addresses are added to the machine, theirs
+/// are its own. Kubernetes says the same: its rules ask whether the source is a local address.
+pub fn origin(origins: &Origins, client: IpAddr, dialled: IpAddr) -> Origin {
+    if client == dialled { Origin::Node } else { origins.of(client) }
 }
 
 /// The record of a new connection.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::{By, Decision, Fate};
+use super::{By, Decision, Fate, source, unserved, why};
 use crate::policy::contract::{Connection, StageKind, Verdict};
-use crate::table::{Endpoint, FrontendKind, Locality, Origin, Port, Slot, Stage};
+use crate::table::{FrontendKey, FrontendKind, Origin, Port, Slot, Stage, Table};
 
 /// The answer to "where would this connection go?".
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -98,7 +98,7 @@ pub fn explain(generation: u64, port: &Port, connection: &Connection, decision: 
             policy: asked(&port.traffic_policy, &decision.traffic_policy),
             choice: said(&decision.traffic_policy, verdict_name(port, decision.verdict)),
             kept: keys(&candidates),
-            removed: left_out.map(|slot| removed(port, *slot, left_out_because(port, *slot, connection, decision.verdict))).collect(),
+            removed: left_out.map(|slot| removed(port, *slot, why::left_out(port, *slot, connection, decision.verdict))).collect(),
         },
         StageExplanation {
             stage: StageKind::Balancer,
@@ -108,14 +108,9 @@ pub fn explain(generation: u64, port: &Port, connection: &Connection, decision: 
             removed: candidates.iter().filter_map(|slot| never_picked(port, *slot)).collect(),
         },
     ];
-    let (verdict, reason) = match decision.fate {
-        Fate::Forward(_) => ("forward", None),
-        Fate::Reject(reason) => ("reject", Some(reason.text().to_owned())),
-        Fate::Drop(reason) => ("drop", Some(reason.text().to_owned())),
-    };
     Explanation {
-        verdict,
-        reason,
+        verdict: verdict_of(decision.fate),
+        reason: why::refused(port, connection, decision),
         service: Some(port.to_string()),
         frontend: Some(frontend_name(connection.frontend)),
         origin: Some(origin_name(connection.origin)),
@@ -123,8 +118,31 @@ pub fn explain(generation: u64, port: &Port, connection: &Connection, decision: 
         stages,
         candidates: keys(&candidates),
         endpoint: chosen.map(|slot| port.endpoints[slot as usize].key.to_string()),
-        source: chosen.map(|slot| source(port, connection, &port.endpoints[slot as usize])),
+        source: chosen.map(|slot| source::of(port, connection, &port.endpoints[slot as usize])),
         ..Explanation::default()
+    }
+}
+
+/// Explains what becomes of a connection to an address that no Service port answers on.
+pub fn explain_unserved(table: &Table, to: &FrontendKey) -> Explanation {
+    let generation = table.generation;
+    match unserved(table, to) {
+        Some(fate) => Explanation {
+            verdict: verdict_of(fate),
+            reason: Some(why::nobody(table, to, fate)),
+            frontend: Some(frontend_name(FrontendKind::ClusterIp)),
+            generation,
+            ..Explanation::default()
+        },
+        None => Explanation { verdict: "not-a-service", generation, ..Explanation::default() },
+    }
+}
+
+fn verdict_of(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Forward(_) => "forward",
+        Fate::Reject(_) => "reject",
+        Fate::Drop(_) => "drop",
     }
 }
 
@@ -167,16 +185,6 @@ pub fn verdict_name(port: &Port, verdict: Verdict) -> String {
     }
 }
 
-/// What Kubernetes does with the client's address (kubernetes-semantics 3.6 and 3.7): a cluster IP keeps a pod's, unless the pod
-/// meets itself; `externalTrafficPolicy: Local` keeps everyone's but the node's own; everything else leaves as the node.
-fn source(port: &Port, connection: &Connection, endpoint: &Endpoint) -> &'static str {
-    let kept = match connection.frontend {
-        FrontendKind::ClusterIp => connection.origin == Origin::Pod,
-        _ => port.record.external_traffic_policy == Locality::Local && connection.origin != Origin::Node,
-    };
-    if kept && endpoint.address.ip() != connection.client() { "kept" } else { "node" }
-}
-
 fn asked<P>(stage: &Stage<P>, by: &By) -> String {
     let version = match by {
         By::Current => stage.current.as_ref(),
@@ -201,26 +209,6 @@ fn removed(port: &Port, slot: Slot, why: String) -> Removed {
 
 fn other_group(port: &Port, slot: Slot) -> String {
     format!("in group {}", group_name(port, port.endpoints[slot as usize].group))
-}
-
-/// A policy does not say why; the endpoint's own state does, in the order in which the rules look at it.
-fn left_out_because(port: &Port, slot: Slot, connection: &Connection, verdict: Verdict) -> String {
-    let endpoint = &port.endpoints[slot as usize];
-    let internal = connection.frontend == FrontendKind::ClusterIp;
-    let locality = if internal { port.record.internal_traffic_policy } else { port.record.external_traffic_policy };
-    let conditions = endpoint.conditions;
-    if conditions.terminating && !conditions.serving {
-        "terminating and no longer serving".to_owned()
-    } else if conditions.terminating {
-        "terminating, and a ready endpoint is there".to_owned()
-    } else if !conditions.ready {
-        "not ready".to_owned()
-    } else if locality == Locality::Local && !endpoint.local {
-        let field = if internal { "internalTrafficPolicy" } else { "externalTrafficPolicy" };
-        format!("{field} is Local, and it is on {}", endpoint.node.as_deref().map_or("no known node".into(), |node| format!("node {node}")))
-    } else {
-        format!("not in \"{}\"", verdict_name(port, verdict))
-    }
 }
 
 fn never_picked(port: &Port, slot: Slot) -> Option<Removed> {

@@ -3,12 +3,16 @@
 
 mod client;
 pub mod explain;
+mod source;
+mod unserved;
+mod why;
 
-pub use client::{HashKey, connection};
+pub use client::{HashKey, connection, origin};
+pub use unserved::unserved;
 
 use crate::policy::contract::{Connection, Decider, Fault, Slot, Verdict};
 use crate::policy::fallback;
-use crate::table::{Planned, Port, Stage};
+use crate::table::{FrontendKind, Planned, Port, Stage};
 
 /// A connection is offered to at most this many endpoints: the first, and three more (architecture.md, "the way of a connection").
 pub const MAX_ATTEMPTS: u32 = 4;
@@ -56,6 +60,10 @@ pub enum Reason {
     OnFailure,
     /// The client is outside `spec.loadBalancerSourceRanges`.
     SourceRange,
+    /// A Service's cluster IP, at a port or protocol that the Service does not have.
+    NoSuchPort,
+    /// Inside the service ranges, and no Service's.
+    NoSuchService,
 }
 
 impl Reason {
@@ -67,6 +75,8 @@ impl Reason {
             Self::NoneLeft => "no endpoint is left to try",
             Self::OnFailure => "a policy failed and the Service says on-failure: refuse",
             Self::SourceRange => "the client is outside loadBalancerSourceRanges",
+            Self::NoSuchPort => "the Service at this cluster IP has no such port",
+            Self::NoSuchService => "no Service has this address of the service range",
         }
     }
 }
@@ -145,14 +155,16 @@ impl Decision {
     }
 }
 
-/// A load-balancer address answers only clients inside its source ranges (kubernetes-semantics 3.10); this is the host's business.
+/// A load-balancer address answers only clients inside its source ranges, pods too (kubernetes-semantics 3.10); this is the host's
+/// business. Ranges of the other family say nothing of this one.
 fn outside_source_ranges(port: &Port, connection: &Connection) -> Option<Decision> {
     let ranges = &port.options.source_ranges;
-    if connection.frontend != crate::table::FrontendKind::LoadBalancer || ranges.is_empty() {
+    if connection.frontend != FrontendKind::LoadBalancer || ranges.is_empty() {
         return None;
     }
     let client = connection.client();
-    if ranges.iter().any(|range| range.contains(&client)) {
+    let mut of_family = ranges.iter().filter(|range| range.addr().is_ipv4() == client.is_ipv4()).peekable();
+    if of_family.peek().is_none() || of_family.any(|range| range.contains(&client)) {
         return None;
     }
     let unasked = || By::NotAsked("outside loadBalancerSourceRanges");
@@ -245,5 +257,7 @@ fn random_among(members: &[Slot], usable: impl Fn(Slot) -> bool, connection: &Co
     members.iter().copied().filter(|slot| usable(*slot)).nth(at as usize)
 }
 
+#[cfg(test)]
+mod matrix;
 #[cfg(test)]
 mod tests;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use super::*;
 use crate::policy::contract::{self, Node, ServicePort};
 use crate::table::{
-    CandidateSet, Conditions, Endpoint, Fallback, FrontendKind, Load, Locality, Origin, PolicyVersion, PortOptions, Protocol, Subset,
-    VersionId,
+    CandidateSet, Conditions, Endpoint, Fallback, FrontendKind, Load, Locality, Origin, Origins, PolicyVersion, PortOptions, Protocol,
+    Subset, VersionId,
 };
 
 /// Answers from three queues; what was asked is kept.
@@ -46,16 +46,16 @@ impl Decider for Script {
 const NEW: VersionId = VersionId(2);
 const OLD: VersionId = VersionId(1);
 
-fn version(id: VersionId, name: &str) -> Arc<PolicyVersion> {
+pub(super) fn version(id: VersionId, name: &str) -> Arc<PolicyVersion> {
     Arc::new(PolicyVersion { id, name: name.into(), digest: "sha256:0".into() })
 }
 
-fn stage<P: Clone>(name: &str, plan: P) -> Stage<P> {
+pub(super) fn stage<P: Clone>(name: &str, plan: P) -> Stage<P> {
     let planned = |id| Planned { version: version(id, name), plan: plan.clone() };
     Stage { name: name.into(), current: Some(planned(NEW)), stand_in: Some(planned(OLD)) }
 }
 
-fn endpoint(last: u8) -> Endpoint {
+pub(super) fn endpoint(last: u8) -> Endpoint {
     let address = std::net::SocketAddr::from(([127, 9, 0, last], 80));
     Endpoint {
         address,
@@ -75,7 +75,7 @@ fn endpoint(last: u8) -> Endpoint {
     }
 }
 
-fn contract_endpoint(port: &Port, slot: Slot) -> contract::Endpoint {
+pub(super) fn contract_endpoint(port: &Port, slot: Slot) -> contract::Endpoint {
     let endpoint = &port.endpoints[slot as usize];
     contract::Endpoint {
         slot,
@@ -95,7 +95,7 @@ fn contract_endpoint(port: &Port, slot: Slot) -> contract::Endpoint {
 }
 
 /// Three endpoints; subset 0 has all, subset 1 only slot 2, subset 2 none; the fallback's only subset is subset 1.
-fn port() -> Port {
+pub(super) fn port() -> Port {
     let subset = |name: &str, members: &[Slot]| Subset { name: name.into(), members: members.into() };
     let record = ServicePort {
         id: 0,
@@ -279,13 +279,34 @@ fn on_failure_refuse_means_what_it_says() {
 
 #[test]
 fn source_ranges_bind_load_balancer_addresses_only() {
+    use FrontendKind::{ClusterIp, ExternalIp, HostPort, LoadBalancer, NodePort};
     let mut port = port();
-    port.options.source_ranges = vec!["192.0.2.0/24".parse().unwrap()];
-    let dialled = |client: &str, frontend| Connection { frontend, ..from(client) };
-    let fate = |connection| decide(&port, &mut Script::default(), &connection, None).fate;
-    assert_eq!(fate(dialled("198.51.100.1:1", FrontendKind::LoadBalancer)), Fate::Drop(Reason::SourceRange));
-    assert_eq!(fate(dialled("192.0.2.9:1", FrontendKind::LoadBalancer)), Fate::Forward(0));
-    assert_eq!(fate(dialled("198.51.100.1:1", FrontendKind::NodePort)), Fate::Forward(0));
+    let mut fate = |ranges: &[&str], client: &str, frontend, origin| {
+        port.options.source_ranges = ranges.iter().map(|range| range.parse().unwrap()).collect();
+        decide(&port, &mut Script::default(), &Connection { frontend, origin, ..from(client) }, None).fate
+    };
+    let (v4, both) = (["192.0.2.0/24", "203.0.113.9/32"], ["192.0.2.0/24", "2001:db8::/32"]);
+    let dropped = Fate::Drop(Reason::SourceRange);
+    for origin in [Origin::Pod, Origin::Node, Origin::Outside] {
+        for (ranges, client, expected) in [
+            (&v4[..], "192.0.2.9:1", Fate::Forward(0)),
+            (&v4, "203.0.113.9:1", Fate::Forward(0)),
+            (&v4, "203.0.113.8:1", dropped),
+            (&v4, "10.244.0.7:1", dropped),
+            // As kube-proxy has it: no range of a family is no restriction of that family.
+            (&v4, "[2001:db8::1]:1", Fate::Forward(0)),
+            (&both, "[2001:db8::1]:1", Fate::Forward(0)),
+            (&both, "[2001:db9::1]:1", dropped),
+            (&["0.0.0.0/0", "10.0.0.0/8"], "198.51.100.1:1", Fate::Forward(0)),
+            (&["::/0"], "[2001:db9::1]:1", Fate::Forward(0)),
+            (&[], "198.51.100.1:1", Fate::Forward(0)),
+        ] {
+            assert_eq!(fate(ranges, client, LoadBalancer, origin), expected, "{client} ({origin:?}) and {ranges:?}");
+        }
+        for frontend in [ClusterIp, NodePort, ExternalIp, HostPort] {
+            assert_eq!(fate(&v4, "203.0.113.8:1", frontend, origin), Fate::Forward(0), "{frontend:?} has no ranges");
+        }
+    }
 }
 
 #[test]
@@ -311,4 +332,21 @@ fn the_client_hash_is_keyed_and_ignores_the_port_and_the_spelling() {
     assert_ne!(hash("192.0.2.1"), HashKey::PUBLIC.hash("192.0.2.1".parse().unwrap()));
     assert_eq!(from("192.0.2.1:1").client_hash, from("192.0.2.1:2").client_hash);
     assert_eq!(from("192.0.2.1:1").client(), "192.0.2.1".parse::<std::net::IpAddr>().unwrap());
+}
+
+#[test]
+fn who_dials_its_own_address_is_the_node() {
+    let ip = |text: &str| text.parse().unwrap();
+    let ranges: Arc<[ipnet::IpNet]> = ["10.244.0.0/16".parse().unwrap()].into();
+    let origins = Origins { pods: [(ip("192.0.2.50"), ())].into_iter().collect(), pod_ranges: ranges, node: [ip("192.0.2.1")].into() };
+    for (client, dialled, expected) in [
+        ("10.244.3.4", "10.96.0.1", Origin::Pod),
+        ("192.0.2.50", "10.96.0.1", Origin::Pod),
+        ("192.0.2.1", "10.96.0.1", Origin::Node),
+        ("10.96.0.1", "10.96.0.1", Origin::Node),
+        ("10.96.0.2", "10.96.0.1", Origin::Outside),
+        ("198.51.100.7", "10.96.0.1", Origin::Outside),
+    ] {
+        assert_eq!(origin(&origins, ip(client), ip(dialled)), expected, "{client} to {dialled}");
+    }
 }

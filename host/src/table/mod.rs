@@ -52,6 +52,8 @@ pub struct Table {
     pub ports: imbl::Vector<Option<Arc<Port>>>,
     /// What tells pods and the node from the outside.
     pub origins: Origins,
+    /// Where cluster IPs come from: what is dialled in there and is no Service's is dropped (kubernetes-semantics 3.9).
+    pub service_ranges: Arc<[IpNet]>,
 }
 
 /// Who is a pod, who is the node.

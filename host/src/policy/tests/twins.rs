@@ -9,6 +9,7 @@ use pointsman_policy_random::Random;
 use pointsman_policy_rendezvous::Rendezvous;
 use pointsman_policy_round_robin::RoundRobin;
 use pointsman_policy_two_choices::TwoChoices;
+use pointsman_policy_zone_spill::ZoneSpill;
 use pointsman_sdk::native::{self, NativeBalancer, NativeSelector, NativeTrafficPolicy};
 use pointsman_sdk::{Balancer, TrafficPolicy};
 
@@ -50,10 +51,11 @@ impl Draw {
     }
 
     fn connection(&mut self, n: u64) -> Connection {
-        const FRONTENDS: [FrontendKind; 3] = [FrontendKind::ClusterIp, FrontendKind::NodePort, FrontendKind::LoadBalancer];
+        const FRONTENDS: [FrontendKind; 5] =
+            [FrontendKind::ClusterIp, FrontendKind::NodePort, FrontendKind::ExternalIp, FrontendKind::LoadBalancer, FrontendKind::HostPort];
         const ORIGINS: [Origin; 3] = [Origin::Pod, Origin::Node, Origin::Outside];
         Connection {
-            frontend: FRONTENDS[self.below(3) as usize],
+            frontend: FRONTENDS[self.below(5) as usize],
             origin: ORIGINS[self.below(3) as usize],
             attempt: if self.below(10) == 0 { self.below(4) as u32 } else { 0 },
             client_hash: self.next(),
@@ -162,6 +164,11 @@ fn kubernetes() {
 #[test]
 fn prefer_local() {
     traffic_policies_agree::<PreferLocal>("prefer-local");
+}
+
+#[test]
+fn zone_spill() {
+    traffic_policies_agree::<ZoneSpill>("zone-spill");
 }
 
 #[test]
