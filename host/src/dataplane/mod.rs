@@ -13,6 +13,7 @@ mod proxy_protocol;
 mod relay;
 mod sockets;
 mod tcp;
+mod udp;
 mod worker;
 
 use std::io;

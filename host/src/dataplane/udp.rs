@@ -1,0 +1,3 @@
+//! UDP.
+
+mod flows;
