@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::route::Decision;
 use crate::table::{FrontendKey, FrontendKind, Origin, Port};
 
-/// One connection, from accept to close.
+/// One connection, from accept to close; or one UDP flow, from its first datagram to its end.
 #[derive(Clone)]
 pub struct ConnectionRecord {
     /// When it was accepted.
@@ -80,9 +80,9 @@ impl ConnectError {
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
-    /// Both sides closed in order.
+    /// Both sides closed in order. A UDP flow: nothing passed for its idle timeout.
     Closed,
-    /// One side reset it, and so the other was reset.
+    /// One side reset it, and so the other was reset. A UDP flow: its endpoint, which had answered before, refused.
     Reset,
     /// The decision was to reject.
     Rejected,
@@ -94,6 +94,10 @@ pub enum Outcome {
     Aged,
     /// The host was drained and its deadline passed.
     Drained,
+    /// Its endpoint left, or was no longer to be used; or the Service lost the address that the client dialled.
+    EndpointLeft,
+    /// A UDP flow that had to make room for a newer one.
+    Evicted,
 }
 
 impl Outcome {
@@ -107,6 +111,8 @@ impl Outcome {
             Self::ConnectFailed => "connect-failed",
             Self::Aged => "aged",
             Self::Drained => "drained",
+            Self::EndpointLeft => "endpoint-left",
+            Self::Evicted => "evicted",
         }
     }
 }

@@ -10,9 +10,10 @@ mod standing;
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
+use std::ops::{Bound, RangeInclusive};
 
 use self::chains::{Chain, Chains};
-pub(super) use self::standing::{Standing, standing};
+pub(super) use self::standing::{Standing, standings};
 use crate::table::ServiceId;
 
 /// A flow that was answered and is still in use at this age is a stream, as in Linux (`net/netfilter/nf_conntrack_proto_udp.c`,
@@ -169,6 +170,11 @@ impl<T> Flows<T> {
         }
     }
 
+    /// Changes how many flows there may be. Those that are more by then go on; the next to come ends them.
+    pub(super) fn limit(&mut self, flows: usize) {
+        self.limits.flows = flows;
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_key.len()
     }
@@ -300,10 +306,9 @@ impl<T> Flows<T> {
     /// A new table is in force for this Service: `standing` says of an endpoint how flows to it stand. Returns those that have to end now.
     pub(super) fn review(&mut self, service: ServiceId, now_ms: u64, mut standing: impl FnMut(u64) -> Standing) -> Vec<FlowId> {
         let now_ms = self.advance(now_ms);
-        let of_service = Bond { service, endpoint: 0 }..=Bond { service, endpoint: u64::MAX };
         let mut leaving = Vec::new();
         let mut changed = Vec::new();
-        for (bond, chain) in self.endpoints.range(of_service) {
+        for (bond, chain) in self.endpoints.range(of(service)) {
             let flows = self.chains.iter(BY_ENDPOINT, *chain);
             match standing(bond.endpoint) {
                 Standing::Stays => changed.extend(flows.map(|at| (at, NEVER))),
@@ -317,7 +322,19 @@ impl<T> Flows<T> {
         leaving
     }
 
-    /// Those that are bound to this Service and its endpoints.
+    /// The Services that flows are bound to.
+    pub(super) fn services(&self) -> Vec<ServiceId> {
+        let next = |bond: &Bond| self.endpoints.range((Bound::Excluded(Bond { endpoint: u64::MAX, ..*bond }), Bound::Unbounded)).next();
+        let first = self.endpoints.iter().next();
+        std::iter::successors(first.map(|(bond, _)| *bond), |bond| next(bond).map(|(bond, _)| *bond)).map(|bond| bond.service).collect()
+    }
+
+    /// The endpoints of this Service that flows are bound to, in ascending order.
+    pub(super) fn endpoints(&self, service: ServiceId) -> Vec<u64> {
+        self.endpoints.range(of(service)).map(|(bond, _)| bond.endpoint).collect()
+    }
+
+    /// How many flows are bound to an endpoint.
     #[cfg(test)]
     pub(super) fn bound_to(&self, bond: Bond) -> usize {
         self.endpoints.get(&bond).map_or(0, |chain| self.chains.iter(BY_ENDPOINT, *chain).count())
@@ -391,6 +408,10 @@ impl<T> Flows<T> {
     fn flow_mut(&mut self, id: FlowId) -> Option<&mut Flow<T>> {
         self.slots.get_mut(id.at as usize).filter(|slot| slot.epoch == id.epoch)?.flow.as_mut()
     }
+}
+
+fn of(service: ServiceId) -> RangeInclusive<Bond> {
+    Bond { service, endpoint: 0 }..=Bond { service, endpoint: u64::MAX }
 }
 
 /// When a flow ends, however busy it is.

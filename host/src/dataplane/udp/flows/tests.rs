@@ -83,6 +83,19 @@ fn a_full_table_gives_up_what_is_no_stream_and_else_nothing() {
 }
 
 #[test]
+fn a_limit_that_falls_ends_nothing_until_somebody_comes() {
+    let mut flows = table();
+    let ids: Vec<_> = (1..=3).map(|client| flows.begin(key(client, 1), BOND, TERMS, client.into(), 0).unwrap()).collect();
+    flows.limit(2);
+    let stranger = "10.0.0.9".parse().unwrap();
+    for id in &ids[..2] {
+        assert_eq!((flows.room(stranger), flows.begin(key(9, 1), BOND, TERMS, 9, 1)), (Room::After(*id), Err(1)));
+        flows.end(*id).unwrap();
+    }
+    assert!(flows.begin(key(9, 1), BOND, TERMS, 9, 1).is_ok());
+}
+
+#[test]
 fn flows_follow_their_endpoint() {
     let mut flows = table();
     let staying = flows.begin(key(1, 1), BOND, TERMS, 0, 0).unwrap();
@@ -92,6 +105,7 @@ fn flows_follow_their_endpoint() {
     assert_eq!(flows.review(0, 1, gone), [going]);
     flows.rebind(going, BOND);
     assert_eq!(flows.review(0, 2, gone), []);
+    assert_eq!((flows.services(), flows.endpoints(0), flows.endpoints(1)), (vec![0, 1], vec![7], vec![8]));
     assert_eq!((flows.bound_to(BOND), flows.bond(foreign).unwrap().service), (2, 1));
     assert_eq!(flows.review(0, 3, |_| Standing::Leaves), [staying, going]);
 }
