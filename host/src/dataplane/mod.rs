@@ -1,4 +1,4 @@
-//! The data plane: listeners, workers, TCP. The control side owns a [`DataPlane`]; each worker is a thread with its own runtime,
+//! The data plane: listeners, workers, TCP and UDP. The control side owns a [`DataPlane`]; each worker is a thread with its own runtime,
 //! listeners, table handle, policy instances and counters, and hears of changes through a queue.
 
 mod accept;
@@ -6,6 +6,7 @@ pub mod affinity;
 pub mod anyip;
 mod command;
 mod connect;
+mod decide;
 pub mod limits;
 mod listeners;
 mod policies;
@@ -32,6 +33,7 @@ use command::{Command, ListenerCommand};
 use listeners::Listeners;
 pub use listeners::{Bound, NotServed, VipMap};
 pub use policies::Policies;
+pub use udp::UdpLimits;
 use worker::Setup;
 
 /// How long an endpoint may take to answer a SYN. HAProxy's manual advises a little over 3 s, so that one lost SYN and its
@@ -44,8 +46,10 @@ pub struct Config {
     /// Threads.
     pub workers: usize,
     /// Connections open at the same time, in all; lowered to what the limit of descriptors allows. Each worker has an equal share, and
-    /// stops accepting when it is used up.
+    /// stops accepting when it is used up. A UDP flow counts for half of one, and there may be as many of them as connections.
     pub max_connections: usize,
+    /// What UDP flows are allowed.
+    pub udp: UdpLimits,
     /// See [`DEFAULT_CONNECT_TIMEOUT`].
     pub connect_timeout: Duration,
     /// The key of `client-hash`.
@@ -100,6 +104,7 @@ impl<P: Policies> DataPlane<P> {
                 hash_key: config.hash_key,
                 connect_timeout: config.connect_timeout,
                 max_connections: max_connections.div_ceil(count) as u64,
+                udp: config.udp,
                 seed: config.seed.wrapping_add(index as u64),
                 affinity: Arc::clone(&affinity),
                 log: log.cloned(),

@@ -17,7 +17,7 @@ pub const MAX_DATAGRAM_BYTES: usize = 65_535;
 /// of the cache.
 const STRIDE_BYTES: usize = 64 * 1024 + 64;
 
-/// A fixed number of datagrams, each with room for the largest.
+/// A fixed number of datagrams (by default none), each with room for the largest.
 pub struct Batch {
     bytes: Box<[u8]>,
     /// Filled in before every call, for the slots that it uses.
@@ -31,6 +31,12 @@ struct Slot {
     length: usize,
     /// Where it came from, or goes to. Laid out for IPv6; an IPv4 address lies where `sockaddr_in` has it, in the flow label's place.
     peer: libc::sockaddr_in6,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self::new(0)
+    }
 }
 
 impl Batch {
@@ -56,6 +62,15 @@ impl Batch {
     pub fn datagram(&self, slot: usize) -> &[u8] {
         let start = slot * STRIDE_BYTES;
         &self.bytes[start..start + self.slots[slot].length]
+    }
+
+    /// Puts a datagram into a slot, as if it had come from there. What is longer than any datagram is cut.
+    pub fn fill(&mut self, slot: usize, datagram: &[u8], from: SocketAddr) {
+        let length = datagram.len().min(MAX_DATAGRAM_BYTES);
+        let start = slot * STRIDE_BYTES;
+        self.bytes[start..start + length].copy_from_slice(&datagram[..length]);
+        self.slots[slot].length = length;
+        self.address(slot, from);
     }
 
     /// Where the datagram in a slot came from, or goes to; `None`: nowhere yet.
@@ -246,6 +261,8 @@ mod tests {
         client.send(b"x").unwrap();
         batch.receive_from(server.as_fd(), 0..1).unwrap();
         drop(server);
+        batch.fill(0, b"again", client.local_addr().unwrap());
+        assert_eq!((batch.datagram(0), batch.peer(0)), (&b"again"[..], client.local_addr().ok()));
         assert_eq!(batch.send(client.as_fd(), 0..1).unwrap(), 1);
         assert_eq!(batch.receive(client.as_fd(), 0..1).unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }

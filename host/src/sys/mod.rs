@@ -2,3 +2,4 @@
 
 pub mod artifact;
 pub mod datagrams;
+pub mod watch;

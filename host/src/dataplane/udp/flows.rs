@@ -179,10 +179,6 @@ impl<T> Flows<T> {
         self.by_key.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
-    }
-
     pub(super) fn find(&self, key: &Key) -> Option<FlowId> {
         let at = *self.by_key.get(key)?;
         Some(self.id(at))
