@@ -191,13 +191,13 @@ impl<P: Policies> Worker<P> {
     /// Whether there is room for one more connection: it takes two descriptors, and a UDP flow one.
     pub(super) fn has_room(&self) -> bool {
         let flows = self.udp.flows();
-        (self.counters.active() - flows) * 2 + flows < self.max_connections * 2
+        self.counters.active().saturating_sub(flows) * 2 + flows < self.max_connections * 2
     }
 
     /// How many UDP flows there may be now: as many as connections, so that these keep at least half of the descriptors, less what
     /// connections have taken beyond that.
     pub(super) fn max_flows(&self) -> usize {
-        let connections = self.counters.active() - self.udp.flows();
+        let connections = self.counters.active().saturating_sub(self.udp.flows());
         self.max_connections.min((self.max_connections * 2).saturating_sub(connections * 2)) as usize
     }
 

@@ -112,6 +112,24 @@ async fn a_client_whom_nobody_can_serve_is_refused() {
     }
 }
 
+/// Several datagrams of one client in one batch, and nobody there: one flow, one refusal, and every datagram accounted for.
+#[tokio::test]
+async fn a_burst_to_nobody_is_one_flow() {
+    let rig = rig(ready(&[nobody("127.0.0.1:0").await, nobody("127.0.0.1:0").await]));
+    let script = rig.script.clone();
+    let held = script.hold();
+    let (first, second) = (client(&rig).await, client(&rig).await);
+    // While the worker stands still with the first client's datagram, the second's gather.
+    first.send(b"x").await.unwrap();
+    for _ in 0..10 {
+        second.send(b"x").await.unwrap();
+    }
+    drop(held);
+    let snapshot = rig.until(|snapshot| snapshot.totals.connect_failed >= 2 && snapshot.totals.active == 0).await;
+    let refusals: u64 = snapshot.refusals.values().sum();
+    assert_eq!(refusals, snapshot.totals.connect_failed, "{snapshot:?}");
+}
+
 #[tokio::test]
 async fn reject_is_a_refusal_and_drop_is_silence() {
     let rig = rig(ready(&[answering("", "127.0.0.1:0").await]));

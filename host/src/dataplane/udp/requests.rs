@@ -98,24 +98,19 @@ impl<P: Policies> Turn<'_, P> {
     fn pass_on(&mut self, frontend: &Frontend, service: Option<ServiceId>, mut run: Run<'_>) {
         let key = Key { frontend: frontend.number, client: run.client };
         let known = self.state.flows.find(&key).and_then(|id| Some((id, self.state.flows.bond(id)?)));
-        let mut flow = match known {
-            Some((id, bond)) if Some(bond.service) == service => Some(id),
-            Some((id, _)) => {
+        if let Some((id, bond)) = known {
+            if Some(bond.service) != service {
                 // The address is another Service's by now.
                 self.end(id, Outcome::EndpointLeft);
-                None
-            }
-            None => None,
-        };
-        // An answered flow's endpoint may refuse: then another flow begins, once.
-        for _ in 0..2 {
-            let Some(id) = flow.take().or_else(|| self.begin(frontend, key, &mut run)) else { return };
-            if self.send(id, &mut run) {
+            } else if self.send(id, &mut run) {
                 return;
             }
+            // What its endpoint refused, or what it was never meant for, begins another flow.
         }
-        self.refuse(frontend, run.client, run.batch.datagram(run.slots.start));
-        self.worker.counters.datagrams_lost("no-endpoint", run.slots.len() as u64);
+        let Some(id) = self.begin(frontend, key, &mut run) else { return };
+        if !self.send(id, &mut run) {
+            self.worker.counters.datagrams_lost("no-endpoint", run.slots.len() as u64);
+        }
     }
 
     /// Sends the run to the flow's endpoint, or to another if that refuses. Returns false when the flow has ended and there is something left.
