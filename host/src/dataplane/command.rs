@@ -1,12 +1,12 @@
 //! What the control side tells a worker.
 
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use super::policies::Policies;
+use super::sockets::Listener;
 use crate::observe::Snapshot;
 use crate::table::{FrontendKey, ServiceId, Table, VersionId};
 
@@ -41,8 +41,8 @@ pub(super) struct ListenerId(pub(super) u64);
 
 #[derive(Debug)]
 pub(super) enum ListenerCommand {
-    /// Accept on this socket.
-    Open { id: ListenerId, key: FrontendKey, socket: TcpListener },
+    /// Accept on this socket, or receive.
+    Open { id: ListenerId, key: FrontendKey, socket: Listener },
     /// Serve what is queued, then close, then let go of `closed`: the control side sees by it that the address is free.
     Close { id: ListenerId, closed: Arc<()> },
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::command::{ListenerCommand, ListenerId};
-use super::sockets;
+use super::sockets::{self, Listener};
 use crate::table::{Frontend, FrontendKey, FrontendKind, Protocol, Table};
 
 /// Where a frontend is to be bound, or why it cannot be served. Port 0 asks for any.
@@ -51,7 +51,7 @@ pub(super) struct Listeners {
     /// Sockets by worker.
     load: Vec<usize>,
     /// Addresses that workers may not have closed yet.
-    closing: Vec<(SocketAddr, Arc<()>)>,
+    closing: Vec<(Protocol, SocketAddr, Arc<()>)>,
 }
 
 struct Entry {
@@ -79,7 +79,7 @@ impl Listeners {
 
     /// Closes what the coming table does not know. To be sent before the table, so that queued connections are decided by the old one.
     pub(super) fn close_gone(&mut self, coming: &Table) -> Commands {
-        let gone = self.entries.extract_if(|key, _| !coming.frontends.contains_key(key)).map(|(_, entry)| entry).collect();
+        let gone = self.entries.extract_if(|key, _| !coming.frontends.contains_key(key)).collect();
         self.close(gone)
     }
 
@@ -126,7 +126,7 @@ impl Listeners {
     }
 
     fn reconcile(&mut self, table: &Table, vip: &VipMap<'_>, again: bool) -> Commands {
-        self.closing.retain(|(_, closed)| Arc::strong_count(closed) > 1);
+        self.closing.retain(|(_, _, closed)| Arc::strong_count(closed) > 1);
         let mut failures = BTreeMap::new();
         let mut wanted = HashMap::new();
         for (key, frontend) in &table.frontends {
@@ -137,7 +137,7 @@ impl Listeners {
             }
         }
         let moved = |key: &FrontendKey, entry: &mut Entry| wanted.get(key) != Some(&entry.asked);
-        let unwanted: Vec<Entry> = self.entries.extract_if(moved).map(|(_, entry)| entry).collect();
+        let unwanted: Vec<(FrontendKey, Entry)> = self.entries.extract_if(moved).collect();
         let per_frontend = self.sockets_per_frontend(wanted.len());
         let mut commands = Vec::new();
         for (key, address) in wanted {
@@ -148,8 +148,8 @@ impl Listeners {
                 failures.insert(key, why);
                 continue;
             }
-            let ours = self.is_ours(address, &unwanted);
-            match sockets::listen(address, per_frontend, ours) {
+            let ours = self.is_ours(key.protocol, address, &unwanted);
+            match sockets::listen(address, key.protocol, per_frontend, ours) {
                 Ok((bound, sockets)) => self.open(key, address, bound, sockets, &mut commands),
                 Err(why) => drop(failures.insert(key, why)),
             }
@@ -163,19 +163,13 @@ impl Listeners {
         if frontends * self.workers <= self.descriptors / SHARE_OF_DESCRIPTORS { self.workers } else { 1 }
     }
 
-    fn is_ours(&self, address: SocketAddr, unwanted: &[Entry]) -> bool {
-        let open = unwanted.iter().chain(self.entries.values()).any(|entry| entry.bound == address);
-        open || self.closing.iter().any(|(closing, _)| *closing == address)
+    fn is_ours(&self, protocol: Protocol, address: SocketAddr, unwanted: &[(FrontendKey, Entry)]) -> bool {
+        let open = unwanted.iter().map(|(key, entry)| (key, entry)).chain(&self.entries);
+        let closing = self.closing.iter().map(|(protocol, address, _)| (*protocol, *address));
+        open.map(|(key, entry)| (key.protocol, entry.bound)).chain(closing).any(|ours| ours == (protocol, address))
     }
 
-    fn open(
-        &mut self,
-        key: FrontendKey,
-        asked: SocketAddr,
-        bound: SocketAddr,
-        sockets: Vec<std::net::TcpListener>,
-        commands: &mut Commands,
-    ) {
+    fn open(&mut self, key: FrontendKey, asked: SocketAddr, bound: SocketAddr, sockets: Vec<Listener>, commands: &mut Commands) {
         let mut entry = Entry { asked, bound, sockets: Vec::with_capacity(sockets.len()) };
         let everywhere = sockets.len() == self.workers;
         for (at, socket) in sockets.into_iter().enumerate() {
@@ -193,15 +187,15 @@ impl Listeners {
         (0..self.workers).min_by_key(|worker| self.load[*worker]).unwrap_or_default()
     }
 
-    fn close(&mut self, entries: Vec<Entry>) -> Commands {
+    fn close(&mut self, entries: Vec<(FrontendKey, Entry)>) -> Commands {
         let mut commands = Vec::new();
-        for entry in entries {
+        for (key, entry) in entries {
             let closed = Arc::new(());
             for (worker, id) in entry.sockets {
                 self.load[worker] -= 1;
                 commands.push((worker, ListenerCommand::Close { id, closed: Arc::clone(&closed) }));
             }
-            self.closing.push((entry.bound, closed));
+            self.closing.push((key.protocol, entry.bound, closed));
         }
         commands
     }
@@ -209,12 +203,18 @@ impl Listeners {
 
 /// Where a frontend listens; `None`: nowhere, because it could forward nobody and the kernel's refusal is the right answer.
 fn place(table: &Table, key: &FrontendKey, frontend: &Frontend, vip: &VipMap<'_>) -> Result<Option<SocketAddr>, String> {
-    match key.protocol {
-        Protocol::Tcp => {}
-        Protocol::Udp => return Err("UDP is not served yet; TCP ports of the same Service are".into()),
-        Protocol::Sctp => return Err("SCTP is not served; TCP ports of the same Service are".into()),
+    if let (Protocol::Sctp, Some(why)) = (key.protocol, sockets::sctp_missing()) {
+        return Err(why.to_owned());
     }
-    if can_forward(table, frontend) { vip(key, frontend).map(Some) } else { Ok(None) }
+    if !can_forward(table, frontend) {
+        return Ok(None);
+    }
+    let address = vip(key, frontend)?;
+    // A socket on one address answers from that address; on all of them, from whichever the route of the answer suggests.
+    if key.protocol == Protocol::Udp && address.ip().is_unspecified() {
+        return Err("UDP is served on addresses of their own, so that clients are answered from the one they asked: name one".into());
+    }
+    Ok(Some(address))
 }
 
 fn can_forward(table: &Table, frontend: &Frontend) -> bool {

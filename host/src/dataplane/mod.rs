@@ -1,4 +1,4 @@
-//! The data plane: listeners, workers, TCP. The control side owns a [`DataPlane`]; each worker is a thread with its own runtime,
+//! The data plane: listeners, workers, TCP and UDP. The control side owns a [`DataPlane`]; each worker is a thread with its own runtime,
 //! listeners, table handle, policy instances and counters, and hears of changes through a queue.
 
 mod accept;
@@ -6,6 +6,7 @@ pub mod affinity;
 pub mod anyip;
 mod command;
 mod connect;
+mod decide;
 mod drains;
 pub mod limits;
 mod listeners;
@@ -15,6 +16,7 @@ mod relay;
 mod sockets;
 mod tcp;
 pub mod transparent;
+mod udp;
 mod worker;
 
 use std::io;
@@ -34,6 +36,7 @@ use command::{Command, ListenerCommand};
 use listeners::Listeners;
 pub use listeners::{Bound, NotServed, VipMap};
 pub use policies::Policies;
+pub use udp::UdpLimits;
 use worker::Setup;
 
 /// How long an endpoint may take to answer a SYN. HAProxy's manual advises a little over 3 s, so that one lost SYN and its
@@ -46,8 +49,10 @@ pub struct Config {
     /// Threads.
     pub workers: usize,
     /// Connections open at the same time, in all; lowered to what the limit of descriptors allows. Each worker has an equal share, and
-    /// stops accepting when it is used up.
+    /// stops accepting when it is used up. A UDP flow counts for half of one, and there may be as many of them as connections.
     pub max_connections: usize,
+    /// What UDP flows are allowed.
+    pub udp: UdpLimits,
     /// See [`DEFAULT_CONNECT_TIMEOUT`].
     pub connect_timeout: Duration,
     /// The key of `client-hash`.
@@ -105,6 +110,7 @@ impl<P: Policies> DataPlane<P> {
                 connect_timeout: config.connect_timeout,
                 max_connections: max_connections.div_ceil(count) as u64,
                 transparent: Arc::clone(&config.transparent),
+                udp: config.udp,
                 seed: config.seed.wrapping_add(index as u64),
                 affinity: Arc::clone(&affinity),
                 log: log.cloned(),

@@ -16,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::connect::connect;
+use super::decide::{forwarded, lookup, pinned};
 use super::drains::Place;
 use super::policies::Policies;
 use super::proxy_protocol;
@@ -316,25 +317,6 @@ enum Step {
     /// Another side than before is not read from.
     Watch(Option<Side>),
     Ended(Outcome),
-}
-
-fn lookup<'a>(table: &'a Table, key: &FrontendKey) -> Option<(&'a Frontend, &'a Arc<Port>)> {
-    let frontend = table.frontend(key)?;
-    Some((frontend, table.port(frontend.service)?))
-}
-
-/// The slot of the endpoint that session affinity holds for this client.
-fn pinned<P: Policies>(worker: &Worker<P>, port: &Port, connection: &Connection) -> Option<Slot> {
-    port.options.affinity?;
-    let hash = worker.affinity.lookup(port.id, connection.client(), connection.now_ms)?;
-    port.endpoints.iter().position(|endpoint| endpoint.hash == hash).map(|slot| slot as Slot)
-}
-
-fn forwarded(decision: &Decision) -> Option<Slot> {
-    match decision.fate {
-        Fate::Forward(slot) => Some(slot),
-        Fate::Reject(_) | Fate::Drop(_) => None,
-    }
 }
 
 fn expired(age: &mut Option<Pin<Box<Sleep>>>, context: &mut Context<'_>) -> bool {

@@ -20,6 +20,8 @@ use super::affinity::Affinity;
 use super::command::{Command, ListenerCommand, ListenerId, TableUpdate};
 use super::drains::Drains;
 use super::policies::Policies;
+use super::sockets::Listener;
+use super::udp::{self, Udp, UdpLimits};
 use crate::observe::counters::Counters;
 use crate::observe::{LogSender, Snapshot};
 use crate::policy::contract::Outcome;
@@ -30,7 +32,7 @@ use crate::table::{FrontendKey, Table};
 pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// A connection waits this long for a plan at the most: as long as a policy may take to make one.
-const MAX_PLAN_WAIT: Duration = Duration::from_secs(2);
+pub(super) const MAX_PLAN_WAIT: Duration = Duration::from_secs(2);
 
 /// Outcomes that wait for the next tick; more are counted and not told.
 const MAX_OUTCOMES: usize = 8192;
@@ -47,6 +49,7 @@ pub(super) struct Setup<P> {
     pub(super) connect_timeout: Duration,
     pub(super) max_connections: u64,
     pub(super) transparent: Arc<AtomicBool>,
+    pub(super) udp: UdpLimits,
     pub(super) seed: u64,
     pub(super) affinity: Arc<Affinity>,
     pub(super) log: Option<LogSender>,
@@ -69,6 +72,7 @@ pub(super) struct Worker<P> {
     pub(super) buffer: RefCell<Box<[u8]>>,
     pub(super) counters: Counters,
     pub(super) drains: RefCell<Drains>,
+    pub(super) udp: Udp,
     /// A connection has ended.
     pub(super) freed: Notify,
     /// A table was put in force.
@@ -80,20 +84,21 @@ pub(super) struct Worker<P> {
 pub(super) fn start<P: Policies>(setup: Setup<P>, commands: mpsc::UnboundedReceiver<Command<P>>) -> io::Result<JoinHandle<Snapshot>> {
     let (ready, started) = std_mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name(format!("worker-{}", setup.index)).spawn(move || {
-        let runtime = match Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default()) {
-            Ok(runtime) => runtime,
+        let runtime = Builder::new_current_thread().enable_io().enable_time().build_local(LocalOptions::default());
+        let (runtime, udp) = match runtime.and_then(|runtime| Ok((runtime, Udp::new(setup.udp)?))) {
+            Ok(made) => made,
             Err(error) => {
                 let _ = ready.send(Err(error));
                 return Snapshot::default();
             }
         };
         let _ = ready.send(Ok(()));
-        run(setup, commands, runtime)
+        run(setup, udp, commands, runtime)
     })?;
     started.recv().unwrap_or_else(|_| Err(io::Error::other("a worker ended at its start"))).map(|()| thread)
 }
 
-fn run<P: Policies>(setup: Setup<P>, commands: mpsc::UnboundedReceiver<Command<P>>, runtime: LocalRuntime) -> Snapshot {
+fn run<P: Policies>(setup: Setup<P>, udp: Udp, commands: mpsc::UnboundedReceiver<Command<P>>, runtime: LocalRuntime) -> Snapshot {
     let worker = Rc::new(Worker {
         index: setup.index,
         clock: setup.clock,
@@ -109,6 +114,7 @@ fn run<P: Policies>(setup: Setup<P>, commands: mpsc::UnboundedReceiver<Command<P
         buffer: RefCell::new(vec![0; BUFFER_BYTES].into_boxed_slice()),
         counters: Counters::default(),
         drains: RefCell::default(),
+        udp,
         freed: Notify::new(),
         renewed: Notify::new(),
         outcomes: RefCell::default(),
@@ -118,6 +124,7 @@ fn run<P: Policies>(setup: Setup<P>, commands: mpsc::UnboundedReceiver<Command<P
     // Tasks end with their runtime: connections that are still open are reset, and counted as drained.
     drop(steward);
     drop(runtime);
+    udp::end(&worker);
     worker.counters.snapshot()
 }
 
@@ -129,6 +136,7 @@ struct Steward<P> {
 
 impl<P: Policies> Steward<P> {
     async fn serve(&mut self, mut commands: mpsc::UnboundedReceiver<Command<P>>) {
+        tokio::task::spawn_local(udp::serve(Rc::clone(&self.worker)));
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut draining = None;
@@ -137,6 +145,7 @@ impl<P: Policies> Steward<P> {
                 command = commands.recv(), if draining.is_none() || !commands.is_closed() => match command {
                     Some(Command::Drain { deadline }) => {
                         self.listeners.drain().for_each(|(_, listening)| listening.close(&self.worker));
+                        udp::drain(&self.worker);
                         draining = Some(deadline);
                     }
                     Some(command) => self.obey(command),
@@ -149,16 +158,27 @@ impl<P: Policies> Steward<P> {
         }
     }
 
+    fn open(&mut self, id: ListenerId, key: FrontendKey, socket: Listener) -> io::Result<()> {
+        match socket {
+            Listener::Streams(socket) => {
+                Listening::open(&self.worker, key, socket).map(|listening| drop(self.listeners.insert(id, listening)))
+            }
+            Listener::Datagrams(socket) => udp::open(&self.worker, id, key, socket),
+        }
+    }
+
     fn obey(&mut self, command: Command<P>) {
         match command {
             Command::Table(update) => self.worker.adopt(*update),
-            Command::Listener(ListenerCommand::Open { id, key, socket }) => match Listening::open(&self.worker, key, socket) {
-                Ok(listening) => drop(self.listeners.insert(id, listening)),
-                Err(error) => tracing::error!("worker {} cannot accept on {}:{}: {error}", self.worker.index, key.ip, key.port),
-            },
+            Command::Listener(ListenerCommand::Open { id, key, socket }) => {
+                if let Err(error) = self.open(id, key, socket) {
+                    tracing::error!("worker {} cannot accept on {}:{}: {error}", self.worker.index, key.ip, key.port);
+                }
+            }
             Command::Listener(ListenerCommand::Close { id, closed }) => {
-                if let Some(listening) = self.listeners.remove(&id) {
-                    listening.close(&self.worker);
+                match self.listeners.remove(&id) {
+                    Some(listening) => listening.close(&self.worker),
+                    None => udp::close(&self.worker, id),
                 }
                 drop(closed);
             }
@@ -175,9 +195,17 @@ impl<P: Policies> Steward<P> {
 }
 
 impl<P: Policies> Worker<P> {
-    /// Whether there is room for one more connection.
+    /// Whether there is room for one more connection: it takes two descriptors, and a UDP flow one.
     pub(super) fn has_room(&self) -> bool {
-        self.counters.active() < self.max_connections
+        let flows = self.udp.flows();
+        self.counters.active().saturating_sub(flows) * 2 + flows < self.max_connections * 2
+    }
+
+    /// How many UDP flows there may be now: as many as connections, so that these keep at least half of the descriptors, less what
+    /// connections have taken beyond that.
+    pub(super) fn max_flows(&self) -> usize {
+        let connections = self.counters.active().saturating_sub(self.udp.flows());
+        self.max_connections.min((self.max_connections * 2).saturating_sub(connections * 2)) as usize
     }
 
     /// To be told to the policies at the next tick.
@@ -232,8 +260,11 @@ impl<P: Policies> Worker<P> {
             policies.retire(version);
         }
         self.counters.table_changed(&update.removed, &update.changed);
-        self.drains.borrow_mut().table_changed(&update.table, &update.removed, self.clock.now_ms());
-        self.table.replace(update.table);
+        drop(policies);
+        let now_ms = self.clock.now_ms();
+        self.drains.borrow_mut().table_changed(&update.table, &update.removed, now_ms);
+        let before = self.table.replace(update.table);
+        udp::table_changed(self, &before, &update.removed);
         self.renewed.notify_waiters();
     }
 
@@ -246,6 +277,8 @@ impl<P: Policies> Worker<P> {
             policies.report(now_ms, &outcomes);
             outcomes.clear();
         }
+        drop((outcomes, policies));
+        udp::tick(self);
         self.counters.sweep(&self.table.borrow());
         self.drains.borrow_mut().due(now_ms);
         // One worker is enough.

@@ -116,6 +116,7 @@ impl ControlLoop {
             connect_timeout: options.connect_timeout,
             hash_key: options.hash_key,
             transparent: Arc::clone(&transparent),
+            udp: Default::default(),
             seed,
             clock,
         };

@@ -19,6 +19,8 @@ pub struct Counters {
     accept_errors: RefCell<BTreeMap<&'static str, u64>>,
     accept_pauses: Cell<u64>,
     outcomes_untold: Cell<u64>,
+    datagrams_lost: RefCell<BTreeMap<&'static str, u64>>,
+    refusals: RefCell<BTreeMap<&'static str, u64>>,
     fallbacks: RefCell<BTreeMap<FallbackKey, u64>>,
     services: RefCell<HashMap<ServiceId, Rc<Service>>>,
     /// Services that are gone and still have connections.
@@ -102,6 +104,16 @@ impl Counters {
         self.accept_pauses.set(self.accept_pauses.get() + 1);
     }
 
+    /// Datagrams went nowhere.
+    pub fn datagrams_lost(&self, reason: &'static str, count: u64) {
+        *self.datagrams_lost.borrow_mut().entry(reason).or_default() += count;
+    }
+
+    /// A refusal was due to a UDP client, and this became of it.
+    pub fn refusal(&self, result: &'static str) {
+        *self.refusals.borrow_mut().entry(result).or_default() += 1;
+    }
+
     /// An outcome had to be left out of a report.
     pub fn outcome_untold(&self) {
         self.outcomes_untold.set(self.outcomes_untold.get() + 1);
@@ -135,6 +147,8 @@ impl Counters {
             accept_errors: self.accept_errors.borrow().clone(),
             accept_pauses: self.accept_pauses.get(),
             outcomes_untold: self.outcomes_untold.get(),
+            datagrams_lost: self.datagrams_lost.borrow().clone(),
+            refusals: self.refusals.borrow().clone(),
             fallbacks: self.fallbacks.borrow().clone(),
             ..Snapshot::default()
         };
@@ -221,6 +235,20 @@ impl ConnectionCounter {
             counts.bytes_in += to_endpoint;
             counts.bytes_out += to_client;
         });
+    }
+
+    /// Datagrams were passed on to the endpoint, with so many bytes in all.
+    pub fn datagrams_in(&self, count: u64, bytes: u64) {
+        self.passed(bytes, 0);
+        self.tally(|tally| tally.datagrams_in += count);
+        self.endpoint_counts(|counts| counts.datagrams_in += count);
+    }
+
+    /// Datagrams were passed on to the client, with so many bytes in all.
+    pub fn datagrams_out(&self, count: u64, bytes: u64) {
+        self.passed(0, bytes);
+        self.tally(|tally| tally.datagrams_out += count);
+        self.endpoint_counts(|counts| counts.datagrams_out += count);
     }
 
     /// The connection ended.

@@ -6,7 +6,7 @@ use super::record::{ConnectionRecord, Outcome};
 use crate::policy::contract::{Fault, StageKind};
 use crate::route::explain::{frontend_name, group_name, origin_name, verdict_name};
 use crate::route::{By, Fate};
-use crate::table::{FrontendKey, Port, Slot, Stage};
+use crate::table::{FrontendKey, Port, Protocol, Slot, Stage};
 
 /// A connection, from accept to close.
 #[derive(Serialize)]
@@ -16,6 +16,7 @@ struct Entry<'a> {
     service: String,
     frontend: &'static str,
     address: String,
+    protocol: &'static str,
     client: String,
     origin: &'static str,
     stages: [StageEntry<'a>; 3],
@@ -90,6 +91,7 @@ impl<'a> Entry<'a> {
             service: port.to_string(),
             frontend: frontend_name(record.kind),
             address: address(&record.frontend),
+            protocol: protocol(record.frontend.protocol),
             client: record.client.to_string(),
             origin: origin_name(record.origin),
             stages: [
@@ -170,6 +172,14 @@ fn key(port: &Port, slot: Slot) -> Option<&str> {
 
 fn address(key: &FrontendKey) -> String {
     std::net::SocketAddr::new(key.ip, key.port).to_string()
+}
+
+fn protocol(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+        Protocol::Sctp => "sctp",
+    }
 }
 
 /// RFC 3339, in UTC, to the millisecond.

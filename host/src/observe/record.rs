@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use crate::route::Decision;
 use crate::table::{FrontendKey, FrontendKind, Origin, Port};
 
-/// One connection, from accept to close.
+/// One connection, from accept to close; or one UDP flow, from its first datagram to its end.
 #[derive(Clone)]
 pub struct ConnectionRecord {
     /// When it was accepted.
@@ -105,9 +105,9 @@ impl ConnectError {
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Outcome {
-    /// Both sides closed in order.
+    /// Both sides closed in order. A UDP flow: nothing passed for its idle timeout.
     Closed,
-    /// One side reset it, and so the other was reset.
+    /// One side reset it, and so the other was reset. A UDP flow: its endpoint, which had answered before, refused.
     Reset,
     /// The decision was to reject.
     Rejected,
@@ -117,10 +117,13 @@ pub enum Outcome {
     ConnectFailed,
     /// It reached `pointsman.dev/max-connection-age`.
     Aged,
-    /// Its endpoint left or was no longer ready, and its Service's `pointsman.dev/drain` ended it.
-    EndpointLeft,
     /// The host was drained and its deadline passed.
     Drained,
+    /// Its endpoint left or was no longer ready, and its Service's `pointsman.dev/drain` ended it. A UDP flow: its endpoint was no longer
+    /// to be used, or the Service lost the address that the client dialled.
+    EndpointLeft,
+    /// A UDP flow that had to make room for a newer one.
+    Evicted,
 }
 
 impl Outcome {
@@ -133,8 +136,9 @@ impl Outcome {
             Self::Dropped => "dropped",
             Self::ConnectFailed => "connect-failed",
             Self::Aged => "aged",
-            Self::EndpointLeft => "endpoint-left",
             Self::Drained => "drained",
+            Self::EndpointLeft => "endpoint-left",
+            Self::Evicted => "evicted",
         }
     }
 }

@@ -16,6 +16,10 @@ pub struct Snapshot {
     pub accept_errors: BTreeMap<&'static str, u64>,
     /// How often a listener stopped accepting for a while: no descriptors, or the limit of connections reached.
     pub accept_pauses: u64,
+    /// Datagrams that went nowhere, by reason.
+    pub datagrams_lost: BTreeMap<&'static str, u64>,
+    /// Refusals that were due to UDP clients (ICMP port unreachable), by what became of them.
+    pub refusals: BTreeMap<&'static str, u64>,
     /// Outcomes that no policy was told of, because too many came in one tick.
     pub outcomes_untold: u64,
     /// Stages that were not decided by the policy version in force.
@@ -53,7 +57,7 @@ pub struct ServiceKey {
 }
 
 /// What became of connections. Every one accepted is in exactly one of `rejected`, `dropped`, `connect_failed`, `closed`, `reset`,
-/// `aged`, `endpoint_left`, `drained` and `active`.
+/// `aged`, `drained`, `endpoint_left`, `evicted` and `active`. A UDP flow is one connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Accepted.
@@ -70,16 +74,22 @@ pub struct Tally {
     pub reset: u64,
     /// Ended by their maximum age.
     pub aged: u64,
-    /// Ended because their endpoint left or was no longer ready.
-    pub endpoint_left: u64,
     /// Ended by the deadline of a drain.
     pub drained: u64,
+    /// Ended because their endpoint left or was no longer ready.
+    pub endpoint_left: u64,
+    /// UDP flows that made room.
+    pub evicted: u64,
     /// Open now.
     pub active: u64,
     /// Passed on from clients to endpoints.
     pub bytes_in: u64,
     /// Passed on from endpoints to clients.
     pub bytes_out: u64,
+    /// Datagrams passed on from clients to endpoints.
+    pub datagrams_in: u64,
+    /// Datagrams passed on from endpoints to clients.
+    pub datagrams_out: u64,
     /// Endpoints that could not be reached, by `ConnectError::ALL`.
     pub failures: [u64; 4],
 }
@@ -106,6 +116,10 @@ pub struct EndpointSnapshot {
     pub bytes_in: u64,
     /// Passed on from it.
     pub bytes_out: u64,
+    /// Datagrams passed on to it.
+    pub datagrams_in: u64,
+    /// Datagrams passed on from it.
+    pub datagrams_out: u64,
     /// Failed attempts, by `ConnectError::ALL`.
     pub failures: [u64; 4],
 }
@@ -133,8 +147,9 @@ impl Tally {
             Outcome::Dropped => &mut self.dropped,
             Outcome::ConnectFailed => &mut self.connect_failed,
             Outcome::Aged => &mut self.aged,
-            Outcome::EndpointLeft => &mut self.endpoint_left,
             Outcome::Drained => &mut self.drained,
+            Outcome::EndpointLeft => &mut self.endpoint_left,
+            Outcome::Evicted => &mut self.evicted,
         } += 1;
         self.active -= 1;
     }
@@ -150,7 +165,7 @@ impl Tally {
     }
 
     /// By outcome.
-    pub fn outcomes(&self) -> [(&'static str, u64); 8] {
+    pub fn outcomes(&self) -> [(&'static str, u64); 9] {
         [
             (Outcome::Closed.text(), self.closed),
             (Outcome::Reset.text(), self.reset),
@@ -158,8 +173,9 @@ impl Tally {
             (Outcome::Dropped.text(), self.dropped),
             (Outcome::ConnectFailed.text(), self.connect_failed),
             (Outcome::Aged.text(), self.aged),
-            (Outcome::EndpointLeft.text(), self.endpoint_left),
             (Outcome::Drained.text(), self.drained),
+            (Outcome::EndpointLeft.text(), self.endpoint_left),
+            (Outcome::Evicted.text(), self.evicted),
         ]
     }
 
@@ -181,11 +197,14 @@ impl Tally {
         self.closed += other.closed;
         self.reset += other.reset;
         self.aged += other.aged;
-        self.endpoint_left += other.endpoint_left;
         self.drained += other.drained;
+        self.endpoint_left += other.endpoint_left;
+        self.evicted += other.evicted;
         self.active += other.active;
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
+        self.datagrams_in += other.datagrams_in;
+        self.datagrams_out += other.datagrams_out;
         add(&mut self.failures, &other.failures);
     }
 }
@@ -202,6 +221,8 @@ impl EndpointSnapshot {
         self.active += other.active;
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
+        self.datagrams_in += other.datagrams_in;
+        self.datagrams_out += other.datagrams_out;
         add(&mut self.failures, &other.failures);
     }
 }
@@ -223,6 +244,12 @@ impl Snapshot {
         self.totals.merge(&other.totals);
         for (reason, count) in &other.accept_errors {
             *self.accept_errors.entry(reason).or_default() += count;
+        }
+        for (reason, count) in &other.datagrams_lost {
+            *self.datagrams_lost.entry(reason).or_default() += count;
+        }
+        for (result, count) in &other.refusals {
+            *self.refusals.entry(result).or_default() += count;
         }
         for (key, count) in &other.fallbacks {
             *self.fallbacks.entry(key.clone()).or_default() += count;

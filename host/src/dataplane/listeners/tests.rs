@@ -93,10 +93,23 @@ fn beyond_a_quarter_of_the_descriptors_frontends_are_spread() {
 }
 
 #[test]
-fn udp_and_what_has_no_place_are_said_not_to_be_served() {
+fn udp_is_listened_for_beside_tcp() {
     let mut listeners = Listeners::new(WORKERS, 1000);
-    let mut table = services(3, 2);
-    table.frontends.insert(key(9, Protocol::Udp), Frontend { kind: FrontendKind::ClusterIp, service: 2 });
+    let mut table = services(1, 1);
+    table.frontends.insert(key(0, Protocol::Udp), Frontend { kind: FrontendKind::ClusterIp, service: 0 });
+    let commands = listeners.update(&table, &loopback);
+    assert_eq!((opened(&commands).len(), listeners.bound(&table).len()), (2 * WORKERS, 2));
+    assert!(listeners.not_served(&table).is_empty());
+    let everywhere = |_: &FrontendKey, _: &Frontend| Ok("0.0.0.0:0".parse().unwrap());
+    let commands = listeners.update(&table, &everywhere);
+    assert_eq!((opened(&commands).len(), closed(&commands)), (WORKERS, 2 * WORKERS), "TCP moves");
+    assert!(listeners.not_served(&table)[0].why.contains("name one"), "a wildcard answers from any address");
+}
+
+#[test]
+fn what_has_no_place_is_said_not_to_be_served() {
+    let mut listeners = Listeners::new(WORKERS, 1000);
+    let table = services(3, 2);
     let place = |key: &FrontendKey, frontend: &Frontend| match key.ip {
         ip if ip == std::net::Ipv4Addr::new(10, 97, 72, 1) => Err("no place for it".into()),
         _ => loopback(key, frontend),
@@ -106,10 +119,25 @@ fn udp_and_what_has_no_place_are_said_not_to_be_served() {
     let not_served = listeners.not_served(&table);
     assert_eq!(
         not_served.iter().map(|not| (not.service.as_str(), not.by_design)).collect::<Vec<_>>(),
-        [("default/s1:80", false), ("default/s2:80", true), ("default/s2:80", false),]
+        [("default/s1:80", false), ("default/s2:80", true)]
     );
     assert_eq!(not_served[0].why, "no place for it");
-    assert!(not_served[2].why.starts_with("UDP is not served yet"), "with or without endpoints");
+}
+
+#[test]
+fn without_sctp_in_the_kernel_one_message_says_so_and_the_rest_is_served() {
+    let mut listeners = Listeners::new(WORKERS, 1000);
+    let mut table = services(1, 1);
+    table.frontends.insert(key(0, Protocol::Sctp), Frontend { kind: FrontendKind::ClusterIp, service: 0 });
+    let commands = listeners.update(&table, &loopback);
+    let Some(why) = sockets::sctp_missing() else {
+        assert_eq!(opened(&commands).len(), 2 * WORKERS);
+        return;
+    };
+    assert_eq!(opened(&commands).len(), WORKERS);
+    let not_served = listeners.not_served(&table);
+    assert_eq!((not_served.len(), not_served[0].key.protocol, not_served[0].by_design), (1, Protocol::Sctp, false));
+    assert_eq!(not_served[0].why, why);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::dataplane::{Clock, Config, DataPlane, Policies, TableUpdate};
+use crate::dataplane::{Clock, Config, DataPlane, Policies, TableUpdate, UdpLimits};
 use crate::observe::fixture::{endpoint, port, table};
 use crate::observe::{DecisionLog, ServiceKey, ServiceSnapshot, Snapshot};
 use crate::policy::contract::{Connection, Decider, Fault, Outcome, ServiceId, Slot, Verdict};
@@ -29,6 +29,7 @@ pub(super) struct Script(Arc<Mutex<Lines>>);
 #[derive(Default)]
 struct Lines {
     verdict: Option<Verdict>,
+    asked: usize,
     outcomes: Vec<Outcome>,
     forgotten: Vec<ServiceId>,
 }
@@ -36,6 +37,11 @@ struct Lines {
 impl Script {
     pub(super) fn verdict(&self, verdict: Verdict) {
         self.0.lock().unwrap().verdict = Some(verdict);
+    }
+
+    /// How often the traffic policies were asked.
+    pub(super) fn asked(&self) -> usize {
+        self.0.lock().unwrap().asked
     }
 
     pub(super) fn outcomes(&self) -> Vec<Outcome> {
@@ -65,7 +71,9 @@ impl Decider for Fake {
     }
 
     fn choose_subset(&mut self, _: VersionId, _: &Connection, _: Option<u32>) -> Result<Verdict, Fault> {
-        Ok(self.script.0.lock().unwrap().verdict.unwrap_or(Verdict::Forward(0)))
+        let mut lines = self.script.0.lock().unwrap();
+        lines.asked += 1;
+        Ok(lines.verdict.unwrap_or(Verdict::Forward(0)))
     }
 
     fn pick(&mut self, _: VersionId, connection: &Connection, set: u32) -> Result<Option<Slot>, Fault> {
@@ -105,6 +113,7 @@ impl Policies for Fake {
 pub(super) struct Rig {
     pub(super) plane: DataPlane<Fake>,
     pub(super) script: Script,
+    frontend: FrontendKey,
     generation: u64,
     log: DecisionLog,
     log_path: tempfile::TempPath,
@@ -114,14 +123,26 @@ pub(super) fn key() -> FrontendKey {
     FrontendKey { ip: "10.97.72.1".parse().unwrap(), port: 80, protocol: Protocol::Tcp }
 }
 
-pub(super) fn loopback(_: &FrontendKey, _: &Frontend) -> Result<SocketAddr, String> {
-    Ok("127.0.0.1:0".parse().unwrap())
+/// The same, for other protocols and families.
+pub(super) fn key_of(ip: &str, protocol: Protocol) -> FrontendKey {
+    FrontendKey { ip: ip.parse().unwrap(), port: 80, protocol }
+}
+
+pub(super) fn loopback(key: &FrontendKey, _: &Frontend) -> Result<SocketAddr, String> {
+    let address = match (key.ip, key.protocol) {
+        (IpAddr::V6(_), _) => "[::1]:0",
+        // Not where everybody else is, so that an answer's address says something.
+        (_, Protocol::Udp) => "127.97.72.1:0",
+        _ => "127.0.0.1:0",
+    };
+    Ok(address.parse().unwrap())
 }
 
 pub(super) fn config() -> Config {
     Config {
         workers: 1,
         max_connections: 1000,
+        udp: UdpLimits::default(),
         connect_timeout: Duration::from_secs(5),
         hash_key: HashKey::PUBLIC,
         transparent: Arc::default(),
@@ -141,12 +162,17 @@ impl Rig {
     }
 
     pub(super) fn with(config: &Config, port: Port) -> Self {
+        Self::on(key(), config, port)
+    }
+
+    /// The Service answers on this frontend.
+    pub(super) fn on(frontend: FrontendKey, config: &Config, port: Port) -> Self {
         let script = Script::default();
         let fakes = (0..config.workers).map(|_| Fake { script: script.clone(), table: Arc::default(), picks: 0 }).collect();
         let log_path = tempfile::NamedTempFile::new().unwrap().into_temp_path();
         let log = DecisionLog::open(&log_path).unwrap();
         let plane = DataPlane::start(config, fakes, Some(&log.sender())).unwrap();
-        let mut rig = Self { plane, script, generation: 0, log, log_path };
+        let mut rig = Self { plane, script, frontend, generation: 0, log, log_path };
         rig.publish(Some(port));
         rig
     }
@@ -158,7 +184,7 @@ impl Rig {
         let mut table = table(&ports);
         table.generation = self.generation;
         if !ports.is_empty() {
-            table.frontends.insert(key(), Frontend { kind: FrontendKind::ClusterIp, service: 0 });
+            table.frontends.insert(self.frontend, Frontend { kind: FrontendKind::ClusterIp, service: 0 });
         }
         let (changed, removed) = if ports.is_empty() { (vec![], vec![0]) } else { (vec![0], vec![]) };
         self.plane.publish(TableUpdate { table: Arc::new(table), changed, removed, install: vec![()], retire: vec![] }, &loopback);

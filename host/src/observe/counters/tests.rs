@@ -14,8 +14,9 @@ fn every_connection_is_in_exactly_one_place() {
         Outcome::Closed,
         Outcome::Reset,
         Outcome::Aged,
-        Outcome::EndpointLeft,
         Outcome::Drained,
+        Outcome::EndpointLeft,
+        Outcome::Evicted,
     ];
     for outcome in outcomes {
         let mut counter = counters.accepted(&port, FrontendKind::NodePort);
@@ -31,17 +32,38 @@ fn every_connection_is_in_exactly_one_place() {
     }
     counters.accepted_unknown().ended(Outcome::Rejected);
     let snapshot = counters.snapshot();
-    assert_eq!((snapshot.totals.accepted, snapshot.totals.active, snapshot.totals.rejected), (9, 0, 2));
+    assert_eq!((snapshot.totals.accepted, snapshot.totals.active, snapshot.totals.rejected), (10, 0, 2));
     assert!(snapshot.totals.balances());
     let service = &snapshot.services[&ServiceKey::of(&port)];
     assert!(service.tally.balances());
     assert!(service.tally.outcomes().iter().all(|(_, count)| *count == 1));
-    assert_eq!(service.tally.verdicts(), [("forward", 6), ("reject", 1), ("drop", 1)]);
-    assert_eq!(service.frontends, [0, 8, 0, 0, 0]);
+    assert_eq!(service.tally.verdicts(), [("forward", 7), ("reject", 1), ("drop", 1)]);
+    assert_eq!(service.frontends, [0, 9, 0, 0, 0]);
     assert_eq!(
         service.endpoints["127.0.0.1:1"],
-        EndpointSnapshot { connections: 7, active: 0, bytes_in: 21, bytes_out: 28, failures: [0, 1, 0, 0] }
+        EndpointSnapshot { connections: 8, bytes_in: 24, bytes_out: 32, failures: [0, 1, 0, 0], ..EndpointSnapshot::default() }
     );
+}
+
+#[test]
+fn datagrams_and_what_is_lost_are_counted_and_summed() {
+    let (one, other) = (Counters::default(), Counters::default());
+    let port = port(0, "dns", vec![endpoint("127.0.0.1:1")]);
+    for counters in [&one, &other] {
+        let mut counter = counters.accepted(&port, FrontendKind::ClusterIp);
+        counter.picked(&port.endpoints[0]);
+        counter.datagrams_in(2, 100);
+        counter.datagrams_out(1, 0);
+        counter.ended(Outcome::Closed);
+        counters.datagrams_lost("flow-limit", 3);
+        counters.refusal("sent");
+    }
+    let mut snapshot = one.snapshot();
+    snapshot.merge(&other.snapshot());
+    let (tally, endpoint) = (snapshot.totals, snapshot.services[&ServiceKey::of(&port)].endpoints["127.0.0.1:1"]);
+    assert_eq!((tally.datagrams_in, tally.datagrams_out, tally.bytes_in, tally.bytes_out), (4, 2, 200, 0));
+    assert_eq!((endpoint.datagrams_in, endpoint.datagrams_out, endpoint.bytes_in), (4, 2, 200));
+    assert_eq!((snapshot.datagrams_lost["flow-limit"], snapshot.refusals["sent"]), (6, 2));
 }
 
 #[test]

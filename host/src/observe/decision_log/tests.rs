@@ -74,7 +74,7 @@ fn a_line_says_everything_of_a_connection() {
         written(record()),
         json!({
             "time": "2026-05-28T20:26:40.123Z", "generation": 42, "service": "default/web:80", "frontend": "cluster-ip",
-            "address": "10.97.72.1:80", "client": "127.0.0.1:5123", "origin": "outside",
+            "address": "10.97.72.1:80", "protocol": "tcp", "client": "127.0.0.1:5123", "origin": "outside",
             "stages": [
                 {"stage": "selector", "policy": "label-selector", "digest": "sha256:0", "choice": "any group"},
                 {"stage": "traffic-policy", "policy": "kubernetes", "digest": "sha256:1", "choice": "cluster"},
