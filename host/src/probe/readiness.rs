@@ -65,6 +65,8 @@ pub struct Readiness {
     /// Those found ready. A target that was never asked is not ready, as with the kubelet.
     ready: BTreeSet<ProbeKey>,
     not_probed: BTreeMap<Owner, Vec<Diagnostic>>,
+    /// Whether there were Node objects when last looked.
+    nodes_exist: bool,
     lives: u64,
 }
 
@@ -74,12 +76,15 @@ impl Readiness {
         self.watched.clone()
     }
 
-    /// Takes changes in that are already in the store. Only owners that a change touches are looked at, unless Nodes changed.
+    /// Takes changes in that are already in the store. Only owners that a change touches are looked at, unless the first
+    /// Node came or the last one went.
     pub fn update(&mut self, changes: &[Change], store: &Store, node: &str, allow_exec: bool) -> Told {
         let nodes_exist = store.of_kind(Kind::Node).next().is_some();
         let scope = Scope { node, nodes_exist, allow_exec };
+        let toggled = std::mem::replace(&mut self.nodes_exist, nodes_exist) != nodes_exist;
+        let owners = if toggled { self.everyone(store) } else { touched(changes, store) };
         let mut told = Told::default();
-        for owner in self.touched(changes, store) {
+        for owner in owners {
             let found = look(&owner, store, &scope);
             self.watch(owner, found, &mut told);
         }
@@ -99,27 +104,6 @@ impl Readiness {
             self.ready.remove(&flip.key)
         };
         self.words(&owner).into_iter().find(|word| !before.contains(word))
-    }
-
-    /// The owners whose targets may differ after these changes.
-    fn touched(&self, changes: &[Change], store: &Store) -> BTreeSet<Owner> {
-        let (mut touched, mut namespaces) = (BTreeSet::new(), BTreeSet::new());
-        for change in changes {
-            let ObjectKey { kind, namespace, name } = match change {
-                Change::Put(object) => object.key(),
-                Change::Delete(key) => key.clone(),
-            };
-            match kind {
-                Kind::Namespace => {}
-                Kind::Pod => touched.extend([Owner::Pod { namespace, name }]),
-                Kind::Service | Kind::Endpoints => touched.extend([Owner::Service { namespace, name }]),
-                // A slice that is gone does not say whose it was.
-                Kind::EndpointSlice => namespaces.extend([namespace]),
-                Kind::Node => return self.everyone(store),
-            }
-        }
-        touched.extend(services(store).filter(|service| namespaces.contains(&service.meta.namespace)).map(service_owner));
-        touched
     }
 
     fn everyone(&self, store: &Store) -> BTreeSet<Owner> {
@@ -219,6 +203,28 @@ impl Word {
             _ => false,
         }
     }
+}
+
+/// The owners whose targets may differ after these changes.
+fn touched(changes: &[Change], store: &Store) -> BTreeSet<Owner> {
+    let (mut touched, mut namespaces) = (BTreeSet::new(), BTreeSet::new());
+    for change in changes {
+        let ObjectKey { kind, namespace, name } = match change {
+            Change::Put(object) => object.key(),
+            Change::Delete(key) => key.clone(),
+        };
+        match kind {
+            Kind::Pod => touched.extend([Owner::Pod { namespace, name }]),
+            Kind::Service | Kind::Endpoints => touched.extend([Owner::Service { namespace, name }]),
+            // A slice that is gone does not say whose it was.
+            Kind::EndpointSlice => namespaces.extend([namespace]),
+            Kind::Node | Kind::Namespace => {}
+        }
+    }
+    if !namespaces.is_empty() {
+        touched.extend(services(store).filter(|service| namespaces.contains(&service.meta.namespace)).map(service_owner));
+    }
+    touched
 }
 
 /// What is to be probed of an owner as it stands in the store.

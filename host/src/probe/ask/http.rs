@@ -22,7 +22,7 @@ use crate::probe::schedule::Answer;
 /// What is read of a body: as much as the kubelet reads (maxRespBodyLength).
 const MAX_BODY: usize = 10 * 1024;
 
-/// What a head may take; hyper allows no less than 8 KiB.
+/// What a head may take. Go allows 10 MB; nobody who is asked whether it is ready has that much to say.
 const MAX_HEAD: usize = 64 * 1024;
 
 /// Requests until redirects are too many: Go's limit, which is the kubelet's.
@@ -134,7 +134,8 @@ where
 {
     let failed = |error: hyper::Error| Answer::failure(format!("{what}: {}", told(&error)));
     let mut builder = http1::Builder::new();
-    let (mut sender, connection) = builder.max_buf_size(MAX_HEAD).handshake(TokioIo::new(stream)).await.map_err(failed)?;
+    builder.max_buf_size(MAX_HEAD).max_header_size(MAX_HEAD);
+    let (mut sender, connection) = builder.handshake(TokioIo::new(stream)).await.map_err(failed)?;
     let mut exchange = pin!(async move {
         let response = sender.send_request(request).await?;
         let location = response.headers().get(LOCATION).map(|location| String::from_utf8_lossy(location.as_bytes()).into_owned());

@@ -96,7 +96,7 @@ async fn a_slow_reader_gets_the_newest_of_each_and_holds_nothing_up() {
         let enough = attempts(verdict) + 30;
         timeout(HANGS, async {
             while attempts(verdict) < enough {
-                tokio::task::yield_now().await
+                tokio::task::yield_now().await;
             }
         })
         .await
@@ -127,7 +127,7 @@ async fn what_is_no_longer_watched_is_broken_off() {
     assert!(read.is_ok() || read.is_err_and(|error| error.kind() == ErrorKind::ConnectionReset));
     timeout(HANGS, async {
         while counters.counts().in_flight > 0 {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     })
     .await

@@ -200,7 +200,7 @@ impl World {
         match self.schedule.next_due_ms() {
             None => assert!(self.running.len() == self.cap || self.models.values().all(|model| model.asking.is_some())),
             Some(due_ms) => {
-                assert!(self.models.values().any(|model| model.asking.is_none() && (model.may_ms..=model.must_ms).contains(&due_ms)))
+                assert!(self.models.values().any(|model| model.asking.is_none() && (model.may_ms..=model.must_ms).contains(&due_ms)));
             }
         }
     }

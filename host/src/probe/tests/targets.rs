@@ -24,7 +24,7 @@ fn which_pods_are_probed() {
         ("terminating", terminating, HERE, true),
         ("finished", Pod { finished: true, ..web.clone() }, HERE, false),
         ("without an address", Pod { addresses: vec![], ..web.clone() }, HERE, false),
-        ("that asks for nothing", Pod { readiness_probes: vec![], ..web.clone() }, HERE, false),
+        ("that asks for nothing", Pod { readiness_probes: vec![], ..web }, HERE, false),
     ] {
         let expected = [("Pod default/web, container nginx".to_owned(), "10.244.1.2:8080".to_owned())];
         let found = of_pod(&pod, &scope);
