@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 /// A module of `host/src`, and those it may import besides itself.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("objects", &[]),
     ("store", &["objects"]),
     ("source", &["objects", "store"]),
@@ -15,6 +15,7 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("control", &["objects", "store", "table", "policy"]),
     ("route", &["table", "policy"]),
     ("observe", &["table", "route", "policy"]),
+    ("probe", &["objects", "store"]),
     ("dataplane", &["table", "policy", "route", "observe", "sys"]),
     ("admin", &["objects", "table", "policy", "observe"]),
     ("sys", &[]),
@@ -22,10 +23,11 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("cli", ALL),
 ];
 
-const ALL_BUT_CLI: &[&str] = &["objects", "store", "source", "table", "policy", "control", "route", "observe", "dataplane", "admin", "sys"];
+const ALL_BUT_CLI: &[&str] =
+    &["objects", "store", "source", "table", "policy", "control", "route", "observe", "probe", "dataplane", "admin", "sys"];
 
 const ALL: &[&str] =
-    &["objects", "store", "source", "table", "policy", "control", "route", "observe", "dataplane", "admin", "sys", "engine"];
+    &["objects", "store", "source", "table", "policy", "control", "route", "observe", "probe", "dataplane", "admin", "sys", "engine"];
 
 /// All that `policy` may import from `sys`: machine code is loaded by an unsafe call.
 const POLICY_MAY_IMPORT_FROM_SYS: &str = "crate::sys::artifact";

@@ -10,6 +10,7 @@ pub mod engine;
 pub mod objects;
 pub mod observe;
 pub mod policy;
+pub mod probe;
 pub mod route;
 pub mod source;
 pub mod store;

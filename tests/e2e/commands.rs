@@ -52,7 +52,11 @@ fn route_explains_a_decision() -> Result<()> {
     let lonely = ["--node-name", "node03", "--node-ip", "192.0.2.3", "--client", "198.51.100.7", "--to", "192.0.2.3:31398"];
     ensure!(route(&manifests, &lonely)?["verdict"] == "drop", "a node without local pods drops (kubernetes-semantics 0.1)");
     let nothing = route(&manifests, &[&node[..], &["--client", "198.51.100.7", "--to", "10.97.72.1:81"]].concat());
-    ensure!(nothing.is_ok_and(|answer| answer["verdict"] == "not-a-service"), "an address that is no Service's");
+    ensure!(nothing.is_ok_and(|answer| answer["verdict"] == "reject"), "a port that the Service at this cluster IP does not have");
+    for (address, verdict) in [("10.97.72.2:80", "drop"), ("192.0.2.77:80", "not-a-service")] {
+        let nothing = route(&manifests, &[&node[..], &["--client", "198.51.100.7", "--to", address]].concat());
+        ensure!(nothing.is_ok_and(|answer| answer["verdict"] == verdict), "{address} is no Service's (kubernetes-semantics 3.9)");
+    }
     Ok(())
 }
 

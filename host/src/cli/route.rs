@@ -61,7 +61,10 @@ fn text(args: &RouteArgs, explanation: &Explanation) -> String {
     let mut text = String::new();
     let to = args.to.address;
     let Some(service) = &explanation.service else {
-        return format!("{to} is not a Service's address in table generation {}\n", explanation.generation);
+        return match &explanation.reason {
+            Some(reason) => format!("{}: {reason} (table generation {})\n", explanation.verdict, explanation.generation),
+            None => format!("{to} is not a Service's address in table generation {}\n", explanation.generation),
+        };
     };
     // Writing to a String cannot fail.
     let mut line = |line: String| {

@@ -8,8 +8,9 @@ use super::endpoints::{self, Wanted};
 use super::index::{ClassId, Index};
 use super::loads::Loads;
 use super::plans::{self, Cut, Kept, Selection, SetPlans};
+use super::source_ranges::source_ranges;
 use super::stages::{Session, StageState};
-use super::{PortKey, Settings};
+use super::{Family, PortKey, Settings};
 use crate::objects::model::{Conditions, Diagnostic, Service, ServicePort};
 use crate::policy::contract::{self, Node, Planner, StageKind};
 use crate::policy::fallback;
@@ -168,7 +169,7 @@ impl PortState {
             id: self.id,
             generation: around.generation,
             record: Arc::new(base),
-            options: options(&service),
+            options: options(&service, self.key.family, around.settings),
             endpoints: made,
             masked: Arc::default(),
             groups,
@@ -234,13 +235,15 @@ impl PortState {
     }
 }
 
-fn options(service: &Service) -> PortOptions {
+fn options(service: &Service, family: Family, settings: &Settings) -> PortOptions {
+    let balancers = &service.load_balancer_ips;
+    let v4 = family == Family::V4;
     PortOptions {
         affinity: service.affinity,
         max_connection_age: service.options.max_connection_age,
         proxy_protocol: service.options.proxy_protocol,
         refuse_on_failure: service.options.refuse_on_failure,
-        source_ranges: service.load_balancer_source_ranges.clone(),
+        source_ranges: source_ranges(&service.load_balancer_source_ranges, v4, &settings.node_addresses, balancers),
         drain: service.options.drain,
         udp_idle_timeout: service.options.udp_idle_timeout,
     }

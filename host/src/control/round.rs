@@ -69,6 +69,7 @@ impl Controller {
                 pod_ranges: self.settings.pod_ranges.clone().into(),
                 node: addresses.into_iter().collect(),
             };
+            round.table.service_ranges = self.settings.service_ranges.clone().into();
             round.touched = true;
         }
     }

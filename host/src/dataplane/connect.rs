@@ -12,16 +12,18 @@ use tokio::net::TcpStream;
 use super::sockets::KEEPALIVE;
 use super::transparent;
 use crate::observe::ConnectError;
+use crate::table;
 
 /// Connects, as the `client` if one is given, and sends `preface`, within the limit. Nothing else has been sent when it fails, so another endpoint can be tried.
 /// (Begun before it is awaited, so that a connection in waiting does not carry the addresses along.)
 pub(super) fn connect(
+    protocol: table::Protocol,
     address: SocketAddr,
     client: Option<SocketAddr>,
     preface: &[u8],
     limit: &Duration,
 ) -> impl Future<Output = Result<TcpStream, ConnectError>> {
-    let begun = begin(address, client);
+    let begun = begin(protocol, address, client);
     async move {
         let stream = match &begun {
             Ok(stream) => stream,
@@ -44,10 +46,15 @@ pub(super) fn connect(
     }
 }
 
-fn begin(address: SocketAddr, client: Option<SocketAddr>) -> io::Result<TcpStream> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&KEEPALIVE)?;
+fn begin(protocol: table::Protocol, address: SocketAddr, client: Option<SocketAddr>) -> io::Result<TcpStream> {
+    let sctp = protocol == table::Protocol::Sctp;
+    let wire = if sctp { Protocol::SCTP } else { Protocol::TCP };
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(wire))?;
+    // SCTP has a heartbeat of its own, and its options others' numbers.
+    if !sctp {
+        socket.set_tcp_nodelay(true)?;
+        socket.set_tcp_keepalive(&KEEPALIVE)?;
+    }
     if let Some(client) = client {
         transparent::speak_as(&socket, client)?;
     }

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -26,8 +25,8 @@ use super::worker::Worker;
 use crate::observe::counters::ConnectionCounter;
 use crate::observe::{ConnectError, ConnectFailure, ConnectionRecord, Outcome, Source};
 use crate::policy::contract::{Connection, Outcome as Learned, OutcomeKind, Slot};
-use crate::route::{self, Decision, Fate, MAX_ATTEMPTS, Reason};
-use crate::table::{Frontend, FrontendKey, LoadGuard, Port, Table};
+use crate::route::{self, Fate, MAX_ATTEMPTS, Reason};
+use crate::table::{FrontendKey, LoadGuard};
 
 /// Decides a connection that was just accepted. Those that go nowhere end here, with a reset: user space cannot take back a handshake,
 /// so a drop is a reset too, counted and logged as what it is.
@@ -51,7 +50,7 @@ fn begin_or_wait<P: Policies>(
         return;
     };
     let address = from.ip().to_canonical();
-    let origin = table.origins.of(address);
+    let origin = route::origin(&table.origins, address, key.ip);
     let random = worker.random.borrow_mut().u64(..);
     let connection = route::connection(port.id, from, frontend.kind, origin, worker.hash_key, worker.clock.now_ms(), random);
     let pinned = pinned(worker, port, &connection);
@@ -136,8 +135,8 @@ impl<P: Policies> Open<P> {
             }
             self.load = Some(endpoint.load.enter());
             let begun = Instant::now();
-            let client = self.spoken_as(address);
-            match connect(address, client, &preface, &self.worker.connect_timeout).await {
+            let client = transparent::seen_by(address, &self.worker.transparent, &mut self.record);
+            match connect(self.record.frontend.protocol, address, client, &preface, &self.worker.connect_timeout).await {
                 Ok(stream) => {
                     self.reached(slot, hash, begun);
                     return Some(stream);
@@ -157,20 +156,6 @@ impl<P: Policies> Open<P> {
                 slot => slot?,
             };
         }
-    }
-
-    /// Whom the endpoint is to see, if that is the client, and notes it.
-    fn spoken_as(&mut self, endpoint: SocketAddr) -> Option<SocketAddr> {
-        let record = &mut self.record;
-        let keeps = self.worker.transparent.load(Ordering::Relaxed)
-            && transparent::applies(&record.port, record.kind, record.origin)
-            && !transparent::is_own(endpoint.ip());
-        record.source = match record.port.options.proxy_protocol {
-            true => Source::ProxyProtocol,
-            false if keeps => Source::Kept,
-            false => Source::Node,
-        };
-        keeps.then_some(record.client)
     }
 
     fn reached(&mut self, slot: Slot, hash: u64, begun: Instant) {

@@ -6,6 +6,7 @@
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use rtnetlink::packet_route::AddressFamily;
@@ -16,7 +17,8 @@ use socket2::Socket;
 use tokio::task::JoinHandle;
 
 use super::anyip::{LOOPBACK_INDEX, PROTOCOL};
-use crate::table::{FrontendKind, Locality, Origin, Port};
+use crate::observe::{ConnectionRecord, Source};
+use crate::table::{FrontendKind, Locality, Origin, Port, Protocol};
 
 /// The mark, the routing table and the rule's priority: "pm" in ASCII, which nobody else is known to use.
 const MARK: u32 = 0x706d;
@@ -81,9 +83,23 @@ impl Transparent {
 }
 
 /// Whether Kubernetes keeps the client's address for such a connection, and it is this host's to keep it.
-pub(super) fn applies(port: &Port, frontend: FrontendKind, origin: Origin) -> bool {
+fn applies(port: &Port, frontend: FrontendKind, origin: Origin) -> bool {
     let external = matches!(frontend, FrontendKind::NodePort | FrontendKind::ExternalIp | FrontendKind::LoadBalancer);
-    external && origin == Origin::Outside && port.record.external_traffic_policy == Locality::Local && !port.options.proxy_protocol
+    let told = port.options.proxy_protocol && port.record.protocol != Protocol::Udp;
+    external && origin == Origin::Outside && port.record.external_traffic_policy == Locality::Local && !told
+}
+
+/// The client, where a connection's next endpoint is to see it; notes in the record whom it sees. `set_up` says whether the machine's
+/// network is.
+pub(super) fn seen_by(endpoint: SocketAddr, set_up: &AtomicBool, record: &mut ConnectionRecord) -> Option<SocketAddr> {
+    let port = &record.port;
+    let keeps = set_up.load(Ordering::Relaxed) && applies(port, record.kind, record.origin) && !is_own(endpoint.ip());
+    record.source = match port.options.proxy_protocol && port.record.protocol != Protocol::Udp {
+        true => Source::ProxyProtocol,
+        false if keeps => Source::Kept,
+        false => Source::Node,
+    };
+    keeps.then_some(record.client)
 }
 
 /// Whether any connection to this Service port might.
@@ -92,7 +108,7 @@ pub fn wanted(port: &Port) -> bool {
 }
 
 /// Whether an endpoint is a process of this machine's own network: its answers never pass the rule.
-pub(super) fn is_own(endpoint: IpAddr) -> bool {
+fn is_own(endpoint: IpAddr) -> bool {
     // Only an address of this machine can be bound by an ordinary socket.
     UdpSocket::bind((endpoint, 0)).is_ok()
 }

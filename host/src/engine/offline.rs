@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::objects::Diagnostic;
 use crate::policy::contract::Connection;
 use crate::policy::worker::WorkerPolicies;
-use crate::route::explain::{Explanation, explain};
+use crate::route::explain::{Explanation, explain, explain_unserved};
 use crate::route::{self, Fate, HashKey};
 use crate::table::{FrontendKey, Origin, Table};
 
@@ -60,14 +60,12 @@ impl Offline {
     /// Where the connection would go, and why. With `connections`, each has fresh random bits and, where the question's port is 0, a
     /// client port of its own.
     pub fn answer(&mut self, question: &Question) -> Explanation {
-        let not_a_service = Explanation { verdict: "not-a-service", generation: self.table.generation, ..Explanation::default() };
-        let Some(frontend) = self.table.frontend(&question.to).cloned() else {
-            return not_a_service;
+        let frontend = self.table.frontend(&question.to).cloned();
+        let served = frontend.and_then(|frontend| Some((self.table.port(frontend.service).cloned()?, frontend)));
+        let Some((port, frontend)) = served else {
+            return explain_unserved(&self.table, &question.to);
         };
-        let Some(port) = self.table.port(frontend.service).cloned() else {
-            return not_a_service;
-        };
-        let origin = question.origin.unwrap_or_else(|| self.table.origins.of(question.client.ip()));
+        let origin = question.origin.unwrap_or_else(|| route::origin(&self.table.origins, question.client.ip(), question.to.ip));
         let mut bits = fastrand::Rng::with_seed(question.seed);
         let mut connect = || -> Connection {
             let mut client = question.client;

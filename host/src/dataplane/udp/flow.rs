@@ -11,9 +11,10 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::Policies;
 use crate::dataplane::decide::{forwarded, lookup};
 use crate::dataplane::sockets::RECEIVE_BUFFER_BYTES;
+use crate::dataplane::transparent;
 use crate::dataplane::worker::Worker;
 use crate::observe::counters::ConnectionCounter;
-use crate::observe::{ConnectError, ConnectFailure, ConnectionRecord, Outcome};
+use crate::observe::{ConnectError, ConnectFailure, ConnectionRecord, Outcome, Source};
 use crate::policy::contract::{Connection, Outcome as Learned, OutcomeKind, Slot};
 use crate::route::{self, MAX_ATTEMPTS};
 use crate::table::{Endpoint, LoadGuard};
@@ -49,13 +50,15 @@ impl Flow {
             let Some(endpoint) = self.record.port.endpoints.get(slot as usize) else { return false };
             self.counter.picked(endpoint);
             self.load = Some(endpoint.load.enter());
-            match connect(endpoint.address) {
+            let (address, hash) = (endpoint.address, endpoint.hash);
+            let client = transparent::seen_by(address, &worker.transparent, &mut self.record);
+            match connect(address, client) {
                 Ok(socket) => {
                     self.upstream = Some(socket);
                     self.counter.connected();
                     if let Some(timeout) = self.record.port.options.affinity {
                         let (service, client) = (self.record.port.id, self.record.client.ip());
-                        worker.affinity.pin(service, client, endpoint.hash, self.connection.now_ms, timeout);
+                        worker.affinity.pin(service, client, hash, self.connection.now_ms, timeout);
                     }
                     return true;
                 }
@@ -165,6 +168,7 @@ pub(super) fn record(
         client: SocketAddr::new(client.ip().to_canonical(), client.port()),
         origin: connection.origin,
         decision,
+        source: Source::default(),
         failures: Vec::new(),
         outcome: Outcome::Drained,
         bytes_in: 0,
@@ -183,9 +187,12 @@ pub(super) fn classify(error: &io::Error) -> ConnectError {
     }
 }
 
-fn connect(endpoint: SocketAddr) -> io::Result<UdpSocket> {
+fn connect(endpoint: SocketAddr, client: Option<SocketAddr>) -> io::Result<UdpSocket> {
     let socket = Socket::new(Domain::for_address(endpoint), Type::DGRAM.nonblocking().cloexec(), Some(Protocol::UDP))?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
+    if let Some(client) = client {
+        transparent::speak_as(&socket, client)?;
+    }
     socket.connect(&endpoint.into())?;
     Ok(socket.into())
 }

@@ -209,7 +209,7 @@ impl<P: Policies> Turn<'_, P> {
             return None;
         };
         let worker = self.worker;
-        let origin = table.origins.of(run.client.ip().to_canonical());
+        let origin = route::origin(&table.origins, run.client.ip().to_canonical(), frontend.key.ip);
         let random = worker.random.borrow_mut().u64(..);
         let connection = route::connection(port.id, run.client, known.kind, origin, worker.hash_key, self.now_ms, random);
         let decision = route::decide(port, &mut *worker.policies.borrow_mut(), &connection, pinned(worker, port, &connection));

@@ -65,12 +65,12 @@ async fn a_refusal_is_failure() {
 #[test]
 fn what_this_host_has_run_out_of_says_nothing_about_the_target() {
     for (code, verdict) in [
-        (nix::libc::EMFILE, Verdict::Unknown),
-        (nix::libc::ENFILE, Verdict::Unknown),
-        (nix::libc::ENOMEM, Verdict::Unknown),
-        (nix::libc::ECONNREFUSED, Verdict::Failure),
-        (nix::libc::EHOSTUNREACH, Verdict::Failure),
-        (nix::libc::ENOENT, Verdict::Failure),
+        (libc::EMFILE, Verdict::Unknown),
+        (libc::ENFILE, Verdict::Unknown),
+        (libc::ENOMEM, Verdict::Unknown),
+        (libc::ECONNREFUSED, Verdict::Failure),
+        (libc::EHOSTUNREACH, Verdict::Failure),
+        (libc::ENOENT, Verdict::Failure),
     ] {
         assert_eq!(Answer::error("asking", &std::io::Error::from_raw_os_error(code)).verdict, verdict, "{code}");
     }
