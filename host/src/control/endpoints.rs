@@ -7,9 +7,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::index::{ClassId, Index, Namespace, PodEntry};
-use super::slices::{Hints, MANAGED_BY, MIRRORING_CONTROLLER, SERVICE_NAME, SLICE_CONTROLLER};
+use super::slices::Hints;
 use super::{Family, Settings, about};
 use crate::objects::model::{Conditions, Diagnostic, EndpointPort, EndpointSlice, Labels, Service, ServicePort, Severity, TargetPort};
+use crate::objects::{MANAGED_BY, MIRRORING_CONTROLLER, SERVICE_NAME, SLICE_CONTROLLER};
 use crate::table::Endpoint;
 
 /// An endpoint before it has a slot.

@@ -21,6 +21,7 @@ mod spelling;
 mod syntax;
 mod tree;
 mod typed;
+mod write;
 mod yaml;
 
 #[cfg(test)]
@@ -38,6 +39,7 @@ use problems::{Checks, Problems};
 pub use review::review;
 use tree::{Node as Tree, Value};
 use typed::typed;
+pub use write::{MANAGED_BY, MIRRORING_CONTROLLER, SERVICE_NAME, SLICE_CONTROLLER, list_to_json, to_json};
 
 /// What a file holds.
 #[derive(Debug, Default)]

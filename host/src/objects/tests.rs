@@ -6,6 +6,7 @@ mod mistakes;
 mod places;
 mod reviews;
 mod values;
+mod write;
 
 use std::path::Path;
 

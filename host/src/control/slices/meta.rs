@@ -5,15 +5,8 @@ use std::collections::BTreeSet;
 use xxhash_rust::xxh64::xxh64;
 
 use crate::objects::model::{ClusterIp, Endpoints, IpFamily, Labels, Service};
+use crate::objects::{MANAGED_BY, MIRRORING_CONTROLLER, SERVICE_NAME, SLICE_CONTROLLER};
 
-/// Who looks after an EndpointSlice.
-pub(in crate::control) const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
-/// Makes slices of pods.
-pub(in crate::control) const SLICE_CONTROLLER: &str = "endpointslice-controller.k8s.io";
-/// Makes slices of hand-written Endpoints.
-pub(in crate::control) const MIRRORING_CONTROLLER: &str = "endpointslicemirroring-controller.k8s.io";
-/// Ties a slice to its Service.
-pub(in crate::control) const SERVICE_NAME: &str = "kubernetes.io/service-name";
 /// On slices and Endpoints of headless Services.
 const HEADLESS: &str = "service.kubernetes.io/headless";
 

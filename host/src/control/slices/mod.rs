@@ -20,7 +20,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 pub(super) use hints::Hints;
-pub(super) use meta::{MANAGED_BY, MIRRORING_CONTROLLER, SERVICE_NAME, SLICE_CONTROLLER};
 pub(super) use mirror::Mirrored;
 pub(super) use selectors::Selectors;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::draft::Draft;
 use super::hints::{Distribution, distribute};
-use super::meta::{MANAGED_BY, MIRRORING_CONTROLLER, Names, slice_labels};
+use super::meta::{Names, slice_labels};
 use super::mirror::Mirrored;
 use super::packing::pack;
 use super::pods::{PortsKey, groups, ports_key};
@@ -15,6 +15,7 @@ use crate::control::about;
 use crate::control::endpoints::Nodes;
 use crate::control::index::PodEntry;
 use crate::objects::model::{Diagnostic, EndpointPort, EndpointSlice, Endpoints, IpFamily, Meta, Object, ObjectKey, Service, Severity};
+use crate::objects::{MANAGED_BY, MIRRORING_CONTROLLER};
 
 /// What a Service's objects are made of.
 pub(super) struct Scene<'a> {
