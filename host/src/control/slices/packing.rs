@@ -2,12 +2,12 @@
 //! before full slices, and nothing is moved from one slice to another.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::draft::Draft;
 use super::pods::{Candidate, Group};
-use crate::objects::model::{EndpointSlice, Labels};
+use crate::objects::model::{EndpointSlice, Labels, SliceEndpoint};
 
 /// kube-controller-manager `--max-endpoints-per-slice`.
 pub(super) const MAX_ENDPOINTS_PER_SLICE: usize = 100;
@@ -22,23 +22,50 @@ pub(super) struct Packed {
 /// Puts every pod of a group into one slice. `blank` is a slice without endpoints.
 pub(super) fn pack(existing: Vec<Arc<EndpointSlice>>, group: Group<'_>, blank: &EndpointSlice) -> Packed {
     let mut packed = Packed::default();
-    let mut left = group.pods;
+    let mut unplaced = Unplaced { placed: vec![false; group.pods.len()], pods: group.pods, next: 0 };
     for slice in existing {
-        packed.keep(slice, &mut left, &blank.meta.labels);
+        packed.keep(slice, &mut unplaced, &blank.meta.labels);
     }
+    let mut left: VecDeque<Candidate<'_>> = unplaced.rest().collect();
     packed.fill_changed(&mut left);
     packed.place_rest(left, blank);
     packed
 }
 
+/// A group's pods, by name, and which of them have a slice.
+struct Unplaced<'a> {
+    pods: Vec<Candidate<'a>>,
+    placed: Vec<bool>,
+    /// Endpoints mostly stand in the order of names: where the next one is likely to be.
+    next: usize,
+}
+
+impl<'a> Unplaced<'a> {
+    /// The pod that an endpoint is of, unless it has a slice already.
+    fn place(&mut self, endpoint: &SliceEndpoint) -> Option<Candidate<'a>> {
+        let likely = self.pods.get(self.next).is_some_and(|candidate| candidate.is(endpoint));
+        let at = if likely { self.next } else { self.find(endpoint)? };
+        self.next = at + 1;
+        (!std::mem::replace(&mut self.placed[at], true)).then_some(self.pods[at])
+    }
+
+    fn find(&self, endpoint: &SliceEndpoint) -> Option<usize> {
+        let name = endpoint.pod.as_deref()?;
+        let at = self.pods.binary_search_by(|candidate| candidate.pod.meta.name.as_str().cmp(name)).ok()?;
+        self.pods[at].is(endpoint).then_some(at)
+    }
+
+    fn rest(self) -> impl Iterator<Item = Candidate<'a>> {
+        self.pods.into_iter().zip(self.placed).filter(|(_, placed)| !placed).map(|(candidate, _)| candidate)
+    }
+}
+
 impl Packed {
     /// A slice with those of its endpoints that are still wanted, as they are now.
-    fn keep(&mut self, slice: Arc<EndpointSlice>, left: &mut BTreeMap<&str, Candidate<'_>>, labels: &Labels) {
+    fn keep(&mut self, slice: Arc<EndpointSlice>, unplaced: &mut Unplaced<'_>, labels: &Labels) {
         let (mut kept, mut updated) = (Vec::with_capacity(slice.endpoints.len()), false);
         for endpoint in &slice.endpoints {
-            let name = endpoint.pod.as_deref().unwrap_or_default();
-            let Some(candidate) = left.get(name).copied().filter(|candidate| candidate.is(endpoint)) else { continue };
-            left.remove(name);
+            let Some(candidate) = unplaced.place(endpoint) else { continue };
             updated |= !candidate.equals(endpoint);
             kept.push(candidate);
         }
@@ -55,7 +82,7 @@ impl Packed {
     }
 
     /// Slices that are written anyway take in what they can, the fullest first.
-    fn fill_changed(&mut self, left: &mut BTreeMap<&str, Candidate<'_>>) {
+    fn fill_changed(&mut self, left: &mut VecDeque<Candidate<'_>>) {
         let mut changed: Vec<&mut Draft> = self.drafts.iter_mut().filter(|draft| draft.is_written()).collect();
         changed.sort_by_key(|draft| Reverse(draft.slice().endpoints.len()));
         for draft in changed {
@@ -67,7 +94,7 @@ impl Packed {
     }
 
     /// The rest goes into one slice that is not written yet, if it fits there, else into new ones.
-    fn place_rest(&mut self, mut left: BTreeMap<&str, Candidate<'_>>, blank: &EndpointSlice) {
+    fn place_rest(&mut self, mut left: VecDeque<Candidate<'_>>, blank: &EndpointSlice) {
         while !left.is_empty() {
             match self.closest_to_full(left.len()) {
                 Some(draft) => fill(draft.edit(), &mut left),
@@ -91,9 +118,9 @@ impl Packed {
     }
 }
 
-fn fill(slice: &mut EndpointSlice, left: &mut BTreeMap<&str, Candidate<'_>>) {
+fn fill(slice: &mut EndpointSlice, left: &mut VecDeque<Candidate<'_>>) {
     while slice.endpoints.len() < MAX_ENDPOINTS_PER_SLICE
-        && let Some((_, candidate)) = left.pop_first()
+        && let Some(candidate) = left.pop_front()
     {
         slice.endpoints.push(candidate.endpoint());
     }

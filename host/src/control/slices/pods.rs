@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::control::endpoints::{Nodes, conditions, target_port};
 use crate::control::index::PodEntry;
-use crate::objects::model::{Conditions, EndpointPort, IpFamily, Pod, Protocol, Service, SliceEndpoint};
+use crate::objects::model::{Conditions, EndpointPort, IpFamily, Pod, Protocol, Service, ServicePort, SliceEndpoint, TargetPort};
 
 /// What makes two sets of ports one: Kubernetes hashes the same (`NewPortMapKey`).
 pub(super) type PortsKey = Vec<(String, Protocol, u16, Option<String>)>;
@@ -61,16 +61,17 @@ impl<'a> Candidate<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Group<'a> {
     pub(super) ports: Vec<EndpointPort>,
-    pub(super) pods: BTreeMap<&'a str, Candidate<'a>>,
+    pub(super) pods: Vec<Candidate<'a>>,
 }
 
 /// A Service's pods in a family, by the ports that they resolve to (row 2.3).
 pub(super) fn groups<'a>(service: &'a Service, family: IpFamily, pods: &[&'a PodEntry], nodes: Nodes<'a>) -> BTreeMap<PortsKey, Group<'a>> {
+    let named: Vec<&ServicePort> = service.ports.iter().filter(|port| matches!(port.target_port, TargetPort::Name(_))).collect();
+    // By the numbers of the ports that are named; the others are the same for every pod.
     let mut by_numbers: BTreeMap<Vec<Option<u16>>, Group<'a>> = BTreeMap::new();
     for entry in pods.iter().filter(|entry| !entry.pod.finished && !entry.pod.addresses.is_empty()) {
-        let numbers = service.ports.iter().map(|port| target_port(port, entry)).collect();
         // A group is there as soon as a pod has its ports, though the pod may be left out below.
-        let group = by_numbers.entry(numbers).or_default();
+        let group = by_numbers.entry(named.iter().map(|port| target_port(port, entry)).collect()).or_default();
         let pod = &entry.pod;
         let Some(ip) = address(pod, family) else { continue };
         let node = pod.node.as_deref();
@@ -78,20 +79,26 @@ pub(super) fn groups<'a>(service: &'a Service, family: IpFamily, pods: &[&'a Pod
             continue;
         }
         let (zone, hostname) = (nodes.zone(node), hostname(pod, service));
-        group.pods.insert(&pod.meta.name, Candidate { pod, ip, conditions: conditions(service, entry), zone, hostname });
+        group.pods.push(Candidate { pod, ip, conditions: conditions(service, entry), zone, hostname });
     }
     let with_ports = by_numbers.into_iter().map(|(numbers, group)| {
-        let ports: Vec<EndpointPort> = resolved_ports(service, &numbers).collect();
+        let ports = resolved_ports(service, numbers);
         (ports_key(&ports), Group { ports, ..group })
     });
     with_ports.collect()
 }
 
-/// The ports that have a number; the others are left out, with a pod that has none still listed.
-fn resolved_ports<'a>(service: &'a Service, numbers: &'a [Option<u16>]) -> impl Iterator<Item = EndpointPort> {
-    service.ports.iter().zip(numbers).filter_map(|(port, number)| {
-        Some(EndpointPort { name: port.name.clone(), protocol: port.protocol, port: (*number)?, app_protocol: port.app_protocol.clone() })
-    })
+/// The ports that have a number; the others are left out, though a pod that has none is still listed.
+fn resolved_ports(service: &Service, named: Vec<Option<u16>>) -> Vec<EndpointPort> {
+    let mut named = named.into_iter();
+    let resolved = service.ports.iter().filter_map(|port| {
+        let number = match port.target_port {
+            TargetPort::Number(number) => Some(number),
+            TargetPort::Name(_) => named.next().flatten(),
+        };
+        Some(EndpointPort { name: port.name.clone(), protocol: port.protocol, port: number?, app_protocol: port.app_protocol.clone() })
+    });
+    resolved.collect()
 }
 
 /// The pod's first address of the family.

@@ -26,19 +26,24 @@ pub(super) fn endpoints(service: &Service, primary: IpFamily, pods: &[&PodEntry]
     let listed = |entry: &&&PodEntry| !entry.pod.finished && (service.publish_not_ready || !entry.pod.meta.terminating);
     let mut addresses: Vec<_> = pods.iter().filter(listed).filter_map(|entry| Some((address(&entry.pod, primary)?, *entry))).collect();
     addresses.sort_by_cached_key(|(ip, entry)| (ip.to_string(), &entry.pod.meta.name));
-    let mut by_port: BTreeMap<Option<PortKey>, Vec<Placed>> = BTreeMap::new();
+    // By the port's place in the Service, and its number; none where there is no port.
+    let mut by_port: BTreeMap<Option<(usize, u16)>, Vec<Placed>> = BTreeMap::new();
     for (at, (_, entry)) in addresses.iter().enumerate() {
         let placed = (at, service.publish_not_ready || entry.ready());
         // A headless Service may have no ports; its addresses count all the same.
         if service.ports.is_empty() && service.cluster_ip == ClusterIp::Headless {
             by_port.entry(None).or_default().push(placed);
         }
-        for port in &service.ports {
+        for (nth, port) in service.ports.iter().enumerate() {
             let Some(number) = target_port(port, entry) else { continue };
-            let key = (port.name.clone(), port.protocol, number, port.app_protocol.clone());
-            by_port.entry(Some(key)).or_default().push(placed);
+            by_port.entry(Some((nth, number))).or_default().push(placed);
         }
     }
+    let key = |(nth, number): (usize, u16)| {
+        let port = &service.ports[nth];
+        (port.name.clone(), port.protocol, number, port.app_protocol.clone())
+    };
+    let by_port: BTreeMap<Option<PortKey>, _> = by_port.into_iter().map(|(port, addresses)| (port.map(key), addresses)).collect();
     let mut packed = by_addresses(by_port);
     let mut annotations = Labels::new();
     if truncate(&mut packed) {
