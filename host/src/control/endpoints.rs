@@ -7,10 +7,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::index::{ClassId, Index, Namespace, PodEntry};
+use super::slices::Hints;
 use super::{Family, Settings, about};
-use crate::objects::model::{
-    Conditions, Diagnostic, EndpointPort, EndpointSlice, Endpoints, Labels, Service, ServicePort, Severity, TargetPort,
-};
+use crate::objects::model::{Conditions, Diagnostic, EndpointPort, EndpointSlice, Labels, Service, ServicePort, Severity, TargetPort};
+use crate::objects::{MANAGED_BY, MIRRORING_CONTROLLER, SERVICE_NAME, SLICE_CONTROLLER};
 use crate::table::Endpoint;
 
 /// An endpoint before it has a slot.
@@ -28,9 +28,9 @@ pub(super) struct ResolvedEndpoint {
     pub(super) node: Option<Arc<str>>,
     /// Its zone.
     pub(super) zone: Option<Arc<str>>,
-    /// `hints.forNodes` of a hand-written slice.
+    /// `hints.forNodes`: as written in a slice, or as the slices made of pods say.
     pub(super) node_hints: Vec<String>,
-    /// `hints.forZones` of a hand-written slice.
+    /// `hints.forZones`, likewise.
     pub(super) zone_hints: Vec<String>,
     /// The pod's labels.
     pub(super) labels: Arc<Labels>,
@@ -49,6 +49,8 @@ pub(super) struct Wanted<'a> {
     pub(super) classes: &'a BTreeMap<ClassId, Option<u32>>,
     /// Its endpoints until now, by address: hand-written endpoints have no history of their own.
     pub(super) before: &'a [Endpoint],
+    /// What its pods are given.
+    pub(super) hints: Hints<'a>,
 }
 
 /// Endpoints in the order of their addresses, and what kept others out.
@@ -73,16 +75,59 @@ pub(super) struct Tally {
 /// The endpoints of a Service port.
 pub(super) fn resolve(index: &Index, settings: &Settings, wanted: &Wanted<'_>, now_ms: u64) -> Resolved {
     let Some(namespace) = index.namespace(&wanted.service.meta.namespace) else { return Resolved::default() };
-    let mut resolution = Resolution { index, settings, wanted, now_ms, found: BTreeMap::new(), tally: Tally::default() };
+    let nodes = Nodes { index, settings };
+    let probed = wanted.service.options.probe.as_ref().and_then(|_| namespace.probed.get(&wanted.service.meta.name));
+    let mut resolution = Resolution { nodes, probed, wanted, now_ms, found: BTreeMap::new(), tally: Tally::default() };
     resolution.pods(namespace);
     resolution.slices(namespace);
     resolution.endpoints(namespace);
     Resolved { endpoints: resolution.found.into_values().map(|(_, endpoint)| endpoint).collect(), tally: resolution.tally }
 }
 
+/// What is known of nodes, by their names.
+#[derive(Clone, Copy)]
+pub(super) struct Nodes<'a> {
+    pub(super) index: &'a Index,
+    pub(super) settings: &'a Settings,
+}
+
+impl<'a> Nodes<'a> {
+    /// Without Node objects, every node that a pod names exists; with some, those do, and this host's own.
+    pub(super) fn exists(&self, name: &str) -> bool {
+        self.index.nodes.is_empty() || self.index.nodes.contains_key(name) || name == self.settings.node.name
+    }
+
+    /// What its Node object says, else, for this host's own, what the host was told.
+    pub(super) fn zone(&self, node: Option<&str>) -> Option<&'a str> {
+        let node = node?;
+        let known = self.index.nodes.get(node).and_then(|node| node.zone.as_deref());
+        let own = (node == self.settings.node.name).then_some(self.settings.node.zone.as_deref()).flatten();
+        known.or(own)
+    }
+}
+
+/// Row 1.3: a named port is looked for by name and protocol, pod by pod.
+pub(super) fn target_port(port: &ServicePort, entry: &PodEntry) -> Option<u16> {
+    match &port.target_port {
+        TargetPort::Number(number) => Some(*number),
+        TargetPort::Name(name) => {
+            let mut ports = entry.pod.ports.iter();
+            let named = ports.find(|known| known.name.as_ref() == Some(name) && known.protocol == port.protocol);
+            named.map(|port| port.port)
+        }
+    }
+}
+
+/// Row 2.2, with 1.23.
+pub(super) fn conditions(service: &Service, entry: &PodEntry) -> Conditions {
+    let (serving, terminating) = (entry.ready(), entry.pod.meta.terminating);
+    Conditions { ready: service.publish_not_ready || (serving && !terminating), serving, terminating }
+}
+
 struct Resolution<'a> {
-    index: &'a Index,
-    settings: &'a Settings,
+    nodes: Nodes<'a>,
+    /// What probes say of hand-written endpoints.
+    probed: Option<&'a BTreeMap<SocketAddr, bool>>,
     wanted: &'a Wanted<'a>,
     now_ms: u64,
     /// With the pod that each is of; none of those written by hand.
@@ -111,31 +156,31 @@ impl<'a> Resolution<'a> {
             self.tally.without_address += 1;
             return;
         };
-        let Some(port) = self.target_port(entry) else {
+        let Some(port) = target_port(self.wanted.port, entry) else {
             self.tally.without_port += 1;
             return;
         };
         // Row 2.6: a pod on a node that is not there is left out, unless not-ready addresses are published too (1.23).
         if let Some(node) = &pod.node
             && !service.publish_not_ready
-            && !self.node_exists(node)
+            && !self.nodes.exists(node)
         {
             self.tally.on_unknown_node.insert(node.clone());
             return;
         }
-        let (serving, terminating) = (pod.ready, pod.meta.terminating);
-        let ready = service.publish_not_ready || (serving && !terminating);
+        let (conditions, zone) = (conditions(service, entry), self.nodes.zone(pod.node.as_deref()));
+        let (zone_hints, node_hints) = self.wanted.hints.of(&pod.meta.name, conditions, zone, pod.node.as_deref());
         self.add(
             Some(&pod.meta.name),
             ResolvedEndpoint {
                 address: SocketAddr::new(ip, port),
-                conditions: Conditions { ready, serving, terminating },
+                conditions,
                 weight: pod.weight.unwrap_or(1),
                 local: self.is_local(pod.node.as_deref(), ip),
                 node: entry.node.clone(),
-                zone: self.zone_of(pod.node.as_deref()),
-                node_hints: Vec::new(),
-                zone_hints: Vec::new(),
+                zone: zone.map(Arc::from),
+                node_hints,
+                zone_hints,
                 labels: Arc::clone(labels),
                 group,
                 ready_since_ms: entry.ready_since_ms,
@@ -143,31 +188,20 @@ impl<'a> Resolution<'a> {
         );
     }
 
-    /// Without Node objects, every node that a pod names exists; with some, those do, and this host's own.
-    fn node_exists(&self, name: &str) -> bool {
-        self.index.nodes.is_empty() || self.index.nodes.contains_key(name) || name == self.settings.node.name
-    }
-
-    /// Row 1.3: a named port is looked for by name and protocol, pod by pod.
-    fn target_port(&self, entry: &PodEntry) -> Option<u16> {
-        match &self.wanted.port.target_port {
-            TargetPort::Number(number) => Some(*number),
-            TargetPort::Name(name) => {
-                let mut ports = entry.pod.ports.iter();
-                let named = ports.find(|port| port.name.as_ref() == Some(name) && port.protocol == self.wanted.port.protocol);
-                named.map(|port| port.port)
-            }
-        }
-    }
-
     fn slices(&mut self, namespace: &Namespace) {
-        let selects = self.wanted.service.selector.is_some();
-        for slice in namespace.slices.get(&self.wanted.service.meta.name).into_iter().flat_map(BTreeMap::values) {
-            // What Kubernetes' own controller made of pods is made of pods here too: a dump of a cluster must not count them twice.
-            if selects && slice.meta.labels.get(MANAGED_BY).is_some_and(|manager| manager == SLICE_CONTROLLER) {
-                continue;
+        let service = self.wanted.service;
+        let (selects, mirrors) = (service.selector.is_some(), namespace.endpoints.contains_key(&service.meta.name));
+        for slice in namespace.slices.get(&service.meta.name).into_iter().flat_map(BTreeMap::values) {
+            // What Kubernetes' own controllers made of pods and of Endpoints is made of them here too: a dump of a cluster must not
+            // count them twice, or what they would have removed by now. Slices of any other manager count (row 2.9).
+            let remade = match slice.meta.labels.get(MANAGED_BY).map(String::as_str) {
+                Some(SLICE_CONTROLLER) => selects,
+                Some(MIRRORING_CONTROLLER) => selects || mirrors,
+                _ => false,
+            };
+            if !remade {
+                self.slice(slice);
             }
-            self.slice(slice);
         }
     }
 
@@ -176,20 +210,21 @@ impl<'a> Resolution<'a> {
         for port in self.joined(&slice.ports) {
             for written in slice.endpoints.iter().filter(|written| self.wanted.family.holds(written.ip)) {
                 let address = SocketAddr::new(written.ip, port);
+                let conditions = self.as_probed(address, written.conditions);
                 self.add(
                     None,
                     ResolvedEndpoint {
                         address,
-                        conditions: written.conditions,
+                        conditions,
                         weight: written.weight.unwrap_or(1),
                         local: self.is_local(written.node.as_deref(), written.ip),
                         node: written.node.as_deref().map(Arc::from),
-                        zone: written.zone.as_deref().map(Arc::from).or_else(|| self.zone_of(written.node.as_deref())),
+                        zone: written.zone.as_deref().or_else(|| self.nodes.zone(written.node.as_deref())).map(Arc::from),
                         node_hints: written.node_hints.clone(),
                         zone_hints: written.zone_hints.clone(),
                         labels: Arc::default(),
                         group: None,
-                        ready_since_ms: self.written_since(address, written.conditions.ready),
+                        ready_since_ms: self.written_since(address, conditions.ready),
                     },
                 );
             }
@@ -202,30 +237,39 @@ impl<'a> Resolution<'a> {
         if service.selector.is_some() {
             return;
         }
-        let Some(written) = namespace.endpoints.get(&service.meta.name).filter(|written| is_mirrored(written)) else { return };
-        for subset in &written.subsets {
+        for subset in namespace.endpoints.get(&service.meta.name).into_iter().flat_map(|written| written.subsets()) {
             self.tally.written += subset.addresses.len();
             for port in self.joined(&subset.ports) {
                 for entry in subset.addresses.iter().filter(|entry| self.wanted.family.holds(entry.ip)) {
                     let address = SocketAddr::new(entry.ip, port);
+                    let conditions = Conditions { ready: entry.ready, serving: entry.ready, terminating: false };
+                    let conditions = self.as_probed(address, conditions);
                     self.add(
                         None,
                         ResolvedEndpoint {
                             address,
-                            conditions: Conditions { ready: entry.ready, serving: entry.ready, terminating: false },
+                            conditions,
                             weight: 1,
                             local: self.is_local(entry.node.as_deref(), entry.ip),
                             node: entry.node.as_deref().map(Arc::from),
-                            zone: self.zone_of(entry.node.as_deref()),
+                            zone: self.nodes.zone(entry.node.as_deref()).map(Arc::from),
                             node_hints: Vec::new(),
                             zone_hints: Vec::new(),
                             labels: Arc::default(),
                             group: None,
-                            ready_since_ms: self.written_since(address, entry.ready),
+                            ready_since_ms: self.written_since(address, conditions.ready),
                         },
                     );
                 }
             }
+        }
+    }
+
+    /// Where the endpoint is probed, the probe's word stands.
+    fn as_probed(&self, address: SocketAddr, written: Conditions) -> Conditions {
+        match self.probed.and_then(|probed| probed.get(&address)) {
+            Some(ready) => Conditions { ready: *ready && !written.terminating, serving: *ready, ..written },
+            None => written,
         }
     }
 
@@ -253,16 +297,9 @@ impl<'a> Resolution<'a> {
 
     fn is_local(&self, node: Option<&str>, ip: IpAddr) -> bool {
         match node {
-            Some(node) => node == self.settings.node.name,
-            None => ip.is_loopback() || self.settings.node_addresses.contains(&ip),
+            Some(node) => node == self.nodes.settings.node.name,
+            None => ip.is_loopback() || self.nodes.settings.node_addresses.contains(&ip),
         }
-    }
-
-    fn zone_of(&self, node: Option<&str>) -> Option<Arc<str>> {
-        let node = node?;
-        let known = self.index.nodes.get(node).and_then(|node| node.zone.as_deref());
-        let own = (node == self.settings.node.name).then_some(self.settings.node.zone.as_deref()).flatten();
-        known.or(own).map(Arc::from)
     }
 
     fn written_since(&self, address: SocketAddr, ready: bool) -> u64 {
@@ -348,14 +385,3 @@ fn nothing_written(service: &Service, at: usize, tally: &Tally) -> Lack {
     let remedy = Some("endpoints are joined by port name and protocol, not by number: give both the same name".to_owned());
     Lack { field: format!("spec.ports[{at}].name"), message, remedy }
 }
-
-fn is_mirrored(written: &Endpoints) -> bool {
-    let skipped = written.meta.labels.get(SKIP_MIRROR).is_some_and(|value| value == "true");
-    !skipped && !written.meta.annotations.contains_key(LEADER)
-}
-
-const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
-const SLICE_CONTROLLER: &str = "endpointslice-controller.k8s.io";
-const SKIP_MIRROR: &str = "endpointslice.kubernetes.io/skip-mirror";
-const LEADER: &str = "control-plane.alpha.kubernetes.io/leader";
-const SERVICE_NAME: &str = "kubernetes.io/service-name";

@@ -1,12 +1,13 @@
 //! The objects, indexed so that a change finds what it touches: pods by namespace and by their labels (a *class*: pods that no selector
 //! can tell apart), pods by node, hand-written endpoints by Service.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::ServiceName;
-use crate::objects::model::{EndpointSlice, Endpoints, Labels, Node, Object, ObjectKey, Pod, Service};
+use super::slices::{Mirrored, Selectors};
+use crate::objects::model::{EndpointSlice, Labels, Node, Object, ObjectKey, Pod, Service};
 use crate::policy::contract::Label;
 use crate::store::Change;
 use crate::table::{Map, ServiceId};
@@ -23,10 +24,14 @@ pub(super) struct Dirty {
     pub(super) hand_written: BTreeSet<ServiceName>,
     /// Ports some of whose pods changed.
     pub(super) ports: BTreeSet<ServiceId>,
+    /// Services whose selectors name pods that changed, whatever their policies make of it.
+    pub(super) selected: BTreeSet<ServiceName>,
     /// Namespaces with labels that no selector has seen yet.
     pub(super) namespaces: BTreeSet<String>,
     /// Nodes that came, went or moved to another zone.
     pub(super) nodes: BTreeSet<String>,
+    /// What nodes can bear changed: their CPU, readiness or zone.
+    pub(super) capacity: bool,
     /// Everything: what this host is, or whether Node objects count, changed.
     pub(super) all: bool,
     /// The addresses of pods or of the node changed.
@@ -38,10 +43,18 @@ impl Dirty {
         self.services.is_empty()
             && self.hand_written.is_empty()
             && self.ports.is_empty()
+            && self.selected.is_empty()
             && self.namespaces.is_empty()
             && self.nodes.is_empty()
+            && !self.capacity
             && !self.all
             && !self.origins
+    }
+
+    /// Something about pods of this class, or the class itself, changed.
+    fn touch(&mut self, namespace: &str, class: &Class) {
+        self.ports.extend(&class.ports);
+        self.selected.extend(class.services.iter().map(|service| ServiceName { namespace: namespace.to_owned(), name: service.clone() }));
     }
 }
 
@@ -70,7 +83,12 @@ pub(super) struct Namespace {
     pub(super) slices: BTreeMap<String, BTreeMap<String, Arc<EndpointSlice>>>,
     /// The Service that a slice was filed under.
     slice_owners: HashMap<String, String>,
-    pub(super) endpoints: BTreeMap<String, Arc<Endpoints>>,
+    /// Hand-written Endpoints, as they are mirrored.
+    pub(super) endpoints: BTreeMap<String, Mirrored>,
+    /// By Service: which of its hand-written endpoints are ready, where somebody asks them.
+    pub(super) probed: BTreeMap<String, BTreeMap<SocketAddr, bool>>,
+    /// Which Services' selectors match which classes.
+    selectors: Selectors,
     /// Ports of this namespace's Services with a selector.
     pub(super) selecting: BTreeSet<ServiceId>,
 }
@@ -81,8 +99,17 @@ pub(super) struct PodEntry {
     pub(super) pod: Arc<Pod>,
     pub(super) class: ClassId,
     pub(super) node: Option<Arc<str>>,
+    /// What a probe says, where one is made: it comes before what the manifest says.
+    probed: Option<bool>,
     /// When it last became ready; 0: never.
     pub(super) ready_since_ms: u64,
+}
+
+impl PodEntry {
+    /// Whether the pod's containers are ready.
+    pub(super) fn ready(&self) -> bool {
+        self.probed.unwrap_or(self.pod.ready)
+    }
 }
 
 /// Pods with equal labels.
@@ -95,6 +122,8 @@ pub(super) struct Class {
     pub(super) pods: BTreeSet<String>,
     /// The ports that its pods back.
     pub(super) ports: BTreeSet<ServiceId>,
+    /// The Services whose selectors match.
+    services: BTreeSet<String>,
 }
 
 impl Index {
@@ -123,8 +152,8 @@ impl Index {
             }
             Change::Put(Object::Endpoints(endpoints)) => {
                 let name = ServiceName::of(&endpoints.meta);
-                self.namespace_mut(&name.namespace).endpoints.insert(name.name.clone(), endpoints);
-                dirty.hand_written.insert(name);
+                self.namespace_mut(&name.namespace).endpoints.insert(name.name.clone(), Mirrored::of(endpoints));
+                self.rewritten(name, dirty);
             }
             Change::Put(Object::EndpointSlice(slice)) => self.put_slice(slice, dirty),
             Change::Put(Object::Namespace(_)) => {}
@@ -138,13 +167,14 @@ impl Index {
         match key.kind {
             Kind::Service => {
                 self.services.remove(&name);
+                self.namespace_mut(&name.namespace).probed.remove(&name.name);
                 dirty.services.insert(name);
             }
             Kind::Pod => self.remove_pod(&key.namespace, &key.name, dirty),
             Kind::Node => self.change_node(&key.name, None, own_node, dirty),
             Kind::Endpoints => {
                 self.namespace_mut(&key.namespace).endpoints.remove(&key.name);
-                dirty.hand_written.insert(name);
+                self.rewritten(name, dirty);
             }
             Kind::EndpointSlice => self.remove_slice(&key.namespace, &key.name, dirty),
             Kind::Namespace => {}
@@ -157,8 +187,9 @@ impl Index {
         if before.is_some_and(|before| same_backend(&before.pod, &pod)) {
             return;
         }
-        let (was_ready, since) = before.map_or((false, 0), |before| (before.pod.ready, before.ready_since_ms));
-        let ready_since_ms = if pod.ready && !was_ready { now_ms } else { since };
+        let (was_ready, since) = before.map_or((false, 0), |before| (before.ready(), before.ready_since_ms));
+        let probed = before.and_then(|before| before.probed);
+        let ready_since_ms = if probed.unwrap_or(pod.ready) && !was_ready { now_ms } else { since };
         // The new class first, so that a class whose only pod stays in it is not forgotten in between.
         let class = self.class_of(&namespace, &pod.meta.labels, &name, dirty);
         let kept = before_class(&self.namespaces, &namespace, &name) == Some(class);
@@ -177,9 +208,9 @@ impl Index {
         }
         let known = self.namespace_mut(&namespace);
         if let Some(class) = known.classes.get(&class) {
-            dirty.ports.extend(&class.ports);
+            dirty.touch(&namespace, class);
         }
-        known.pods.insert(name, PodEntry { pod, class, node, ready_since_ms });
+        known.pods.insert(name, PodEntry { pod, class, node, probed, ready_since_ms });
     }
 
     fn remove_pod(&mut self, namespace: &str, name: &str, dirty: &mut Dirty) {
@@ -195,7 +226,8 @@ impl Index {
             let labels = Arc::new(labels.clone());
             known.by_labels.insert(Arc::clone(&labels), id);
             let records = records(&labels);
-            known.classes.insert(id, Class { labels, records, pods: BTreeSet::new(), ports: BTreeSet::new() });
+            let services = known.selectors.add_class(id, &labels);
+            known.classes.insert(id, Class { labels, records, pods: BTreeSet::new(), ports: BTreeSet::new(), services });
             dirty.namespaces.insert(namespace.to_owned());
             self.next_class += 1;
         }
@@ -210,7 +242,7 @@ impl Index {
         let Some(known) = self.namespaces.get_mut(namespace) else { return };
         let Some(entry) = known.pods.remove(name) else { return };
         if let Some(class) = known.classes.get_mut(&entry.class) {
-            dirty.ports.extend(&class.ports);
+            dirty.touch(namespace, class);
             if !keep_class {
                 class.pods.remove(name);
             }
@@ -218,6 +250,7 @@ impl Index {
                 && let Some(class) = known.classes.remove(&entry.class)
             {
                 known.by_labels.remove(&class.labels);
+                known.selectors.remove_class(entry.class, &class.labels);
             }
         }
         for address in entry.pod.addresses.iter().filter(|_| !entry.pod.finished) {
@@ -253,6 +286,8 @@ impl Index {
         if before.as_ref().map(zone) != now.map(zone) {
             dirty.nodes.insert(name.to_owned());
         }
+        let capacity = |node: &Arc<Node>| (node.zone.clone(), node.ready, node.cpu_millis, node.control_plane);
+        dirty.capacity |= before.as_ref().map(capacity) != now.map(capacity);
         // Without Node objects every node that a pod names exists; with the first one, only those do.
         let (count, came) = (self.nodes.len(), before.is_none() && now.is_some());
         dirty.all |= (came && count == 1) || (before.is_some() && count == 0);
@@ -260,12 +295,7 @@ impl Index {
 
     /// The ports with pods on a node, and the Services whose hand-written endpoints name it.
     pub(super) fn touched_by_nodes(&self, nodes: &BTreeSet<String>) -> (BTreeSet<ServiceId>, BTreeSet<ServiceName>) {
-        let pods = nodes.iter().filter_map(|node| self.on_node.get(node)).flatten();
-        let classes = pods.filter_map(|(namespace, pod)| {
-            let known = self.namespaces.get(namespace)?;
-            known.classes.get(&known.pods.get(pod)?.class)
-        });
-        let ports = classes.flat_map(|class| class.ports.iter().copied()).collect();
+        let ports = self.classes_on(nodes).flat_map(|(_, class)| class.ports.iter().copied()).collect();
         let mut services = BTreeSet::new();
         if nodes.is_empty() {
             return (ports, services);
@@ -275,7 +305,7 @@ impl Index {
             let of = |name: &String| ServiceName { namespace: namespace.clone(), name: name.clone() };
             let endpoints = known.endpoints.iter();
             let endpoints =
-                endpoints.filter(|(_, written)| written.subsets.iter().flat_map(|subset| &subset.addresses).any(|a| named(&a.node)));
+                endpoints.filter(|(_, written)| written.subsets().iter().flat_map(|subset| &subset.addresses).any(|a| named(&a.node)));
             services.extend(endpoints.map(|(name, _)| of(name)));
             let slices = known.slices.iter();
             let slices = slices.filter(|(_, slices)| slices.values().flat_map(|slice| &slice.endpoints).any(|e| named(&e.node)));
@@ -284,26 +314,131 @@ impl Index {
         (ports, services)
     }
 
+    /// The classes that have pods on one of the nodes, with their namespaces; the same one several times.
+    fn classes_on<'a>(&'a self, nodes: &'a BTreeSet<String>) -> impl Iterator<Item = (&'a String, &'a Class)> {
+        let pods = nodes.iter().filter_map(|node| self.on_node.get(node)).flatten();
+        pods.filter_map(|(namespace, pod)| {
+            let known = self.namespaces.get(namespace)?;
+            Some((namespace, known.classes.get(&known.pods.get(pod)?.class)?))
+        })
+    }
+
+    /// The Services whose selectors name pods on one of the nodes.
+    pub(super) fn selecting_on(&self, nodes: &BTreeSet<String>) -> BTreeSet<ServiceName> {
+        let services = self.classes_on(nodes).flat_map(|(namespace, class)| class.services.iter().map(move |name| (namespace, name)));
+        services.map(|(namespace, name)| ServiceName { namespace: namespace.clone(), name: name.clone() }).collect()
+    }
+
     fn put_slice(&mut self, slice: Arc<EndpointSlice>, dirty: &mut Dirty) {
         let (namespace, name) = (slice.meta.namespace.clone(), slice.meta.name.clone());
-        self.remove_slice(&namespace, &name, dirty);
-        let Some(service) = slice.service.clone() else { return };
-        let known = self.namespace_mut(&namespace);
-        known.slice_owners.insert(name.clone(), service.clone());
-        known.slices.entry(service.clone()).or_default().insert(name, slice);
-        dirty.hand_written.insert(ServiceName { namespace, name: service });
+        let before = self.unfile_slice(&namespace, &name);
+        let now = slice.service.clone();
+        if let Some(service) = &now {
+            let known = self.namespace_mut(&namespace);
+            known.slice_owners.insert(name.clone(), service.clone());
+            known.slices.entry(service.clone()).or_default().insert(name, slice);
+        }
+        for service in before.into_iter().chain(now) {
+            self.rewritten(ServiceName { namespace: namespace.clone(), name: service }, dirty);
+        }
     }
 
     fn remove_slice(&mut self, namespace: &str, name: &str, dirty: &mut Dirty) {
+        if let Some(service) = self.unfile_slice(namespace, name) {
+            self.rewritten(ServiceName { namespace: namespace.to_owned(), name: service }, dirty);
+        }
+    }
+
+    /// Takes a slice out, and names the Service that it was filed under.
+    fn unfile_slice(&mut self, namespace: &str, name: &str) -> Option<String> {
         let known = self.namespace_mut(namespace);
-        let Some(service) = known.slice_owners.remove(name) else { return };
+        let service = known.slice_owners.remove(name)?;
         if let Some(slices) = known.slices.get_mut(&service) {
             slices.remove(name);
             if slices.is_empty() {
                 known.slices.remove(&service);
             }
         }
-        dirty.hand_written.insert(ServiceName { namespace: namespace.to_owned(), name: service });
+        Some(service)
+    }
+
+    /// The Service's hand-written endpoints changed: what probes said of those that are gone is forgotten.
+    fn rewritten(&mut self, service: ServiceName, dirty: &mut Dirty) {
+        let known = self.namespace_mut(&service.namespace);
+        if let Some(mut probed) = known.probed.remove(&service.name) {
+            let written = known.written(&service.name);
+            probed.retain(|address, _| written.contains(address));
+            if !probed.is_empty() {
+                known.probed.insert(service.name.clone(), probed);
+            }
+        }
+        dirty.hand_written.insert(service);
+    }
+
+    /// What a probe says of a pod; `None`: none is made any more. False if there is no such pod.
+    pub(super) fn probe_pod(&mut self, namespace: &str, pod: &str, ready: Option<bool>, now_ms: u64, dirty: &mut Dirty) -> bool {
+        let Some(known) = self.namespaces.get_mut(namespace) else { return false };
+        let Some(entry) = known.pods.get_mut(pod) else { return false };
+        let before = entry.ready();
+        entry.probed = ready;
+        if entry.ready() == before {
+            return true;
+        }
+        if entry.ready() {
+            entry.ready_since_ms = now_ms;
+        }
+        if let Some(class) = known.classes.get(&entry.class) {
+            dirty.touch(namespace, class);
+        }
+        true
+    }
+
+    /// What a probe says of a hand-written endpoint; `None`: none is made any more. False if there is no such endpoint.
+    pub(super) fn probe_endpoint(&mut self, service: &ServiceName, address: SocketAddr, ready: Option<bool>, dirty: &mut Dirty) -> bool {
+        let Some(known) = self.namespaces.get_mut(&service.namespace) else { return false };
+        if !known.written(&service.name).contains(&address) {
+            return false;
+        }
+        let probed = known.probed.entry(service.name.clone()).or_default();
+        let before = match ready {
+            Some(ready) => probed.insert(address, ready),
+            None => probed.remove(&address),
+        };
+        if probed.is_empty() {
+            known.probed.remove(&service.name);
+        }
+        if before != ready {
+            dirty.hand_written.insert(service.clone());
+        }
+        true
+    }
+
+    /// The Service's selector is this now; `None`: it has none.
+    pub(super) fn select(&mut self, service: &ServiceName, selector: Option<&Labels>) {
+        let Some(known) = self.namespaces.get_mut(&service.namespace) else { return };
+        for class in known.selectors.candidates(&service.name) {
+            if let Some(class) = known.classes.get_mut(&class) {
+                class.services.remove(&service.name);
+            }
+        }
+        known.selectors.set(&service.name, selector);
+        for class in known.selectors.candidates(&service.name) {
+            if let Some(class) = known.classes.get_mut(&class)
+                && selector.is_some_and(|selector| selects(selector, &class.labels))
+            {
+                class.services.insert(service.name.clone());
+            }
+        }
+    }
+
+    /// The pods that the Service's selector names, by name.
+    pub(super) fn selected(&self, service: &ServiceName) -> Vec<&PodEntry> {
+        let Some(known) = self.namespaces.get(&service.namespace) else { return Vec::new() };
+        let classes = known.selectors.candidates(&service.name).into_iter().filter_map(|class| known.classes.get(&class));
+        let classes = classes.filter(|class| class.services.contains(&service.name));
+        let mut pods: Vec<_> = classes.flat_map(|class| &class.pods).filter_map(|name| known.pods.get(name)).collect();
+        pods.sort_unstable_by(|a, b| a.pod.meta.name.cmp(&b.pod.meta.name));
+        pods
     }
 
     /// The pods of these classes no longer back the port, and those of the others do.
@@ -327,6 +462,22 @@ impl Index {
     }
 }
 
+impl Namespace {
+    /// The hand-written endpoints of a Service, at their ports.
+    fn written(&self, service: &str) -> HashSet<SocketAddr> {
+        let slices = self.slices.get(service).into_iter().flat_map(BTreeMap::values);
+        let slices = slices.flat_map(|slice| slice.endpoints.iter().map(move |endpoint| (endpoint.ip, &slice.ports)));
+        let subsets = self.endpoints.get(service).into_iter().flat_map(Mirrored::subsets);
+        let subsets = subsets.flat_map(|subset| subset.addresses.iter().map(move |entry| (entry.ip, &subset.ports)));
+        slices.chain(subsets).flat_map(|(ip, ports)| ports.iter().map(move |port| SocketAddr::new(ip, port.port))).collect()
+    }
+
+    /// Whether a slice of this name was written by hand.
+    pub(super) fn has_slice(&self, name: &str) -> bool {
+        self.slice_owners.contains_key(name)
+    }
+}
+
 fn before_class(namespaces: &HashMap<String, Namespace>, namespace: &str, pod: &str) -> Option<ClassId> {
     namespaces.get(namespace)?.pods.get(pod).map(|entry| entry.class)
 }
@@ -336,8 +487,19 @@ pub(super) fn records(labels: &Labels) -> Vec<Label> {
     labels.iter().map(|(key, value)| Label { key: key.clone(), value: value.clone() }).collect()
 }
 
+/// Whether a selector matches labels.
+pub(super) fn selects(selector: &Labels, labels: &Labels) -> bool {
+    selector.iter().all(|(key, value)| labels.get(key) == Some(value))
+}
+
 /// Whether no Service could tell one from the other: annotations and the place in a file do not count.
 fn same_backend(a: &Pod, b: &Pod) -> bool {
     let state = |pod: &Pod| (pod.ready, pod.finished, pod.meta.terminating, pod.weight);
-    state(a) == state(b) && a.meta.labels == b.meta.labels && a.node == b.node && a.addresses == b.addresses && a.ports == b.ports
+    let name = |pod: &Pod| (pod.hostname.clone(), pod.subdomain.clone());
+    state(a) == state(b)
+        && a.meta.labels == b.meta.labels
+        && a.node == b.node
+        && a.addresses == b.addresses
+        && a.ports == b.ports
+        && name(a) == name(b)
 }

@@ -12,6 +12,7 @@ pub mod node_ports;
 mod plans;
 mod port;
 mod round;
+mod slices;
 pub mod source_ranges;
 mod stages;
 pub mod vip;
@@ -27,6 +28,8 @@ use ipnet::IpNet;
 use self::allocation::Allocation;
 use self::index::{Dirty, Index};
 use self::port::PortState;
+use self::slices::Slices;
+pub use self::slices::Writes;
 use crate::objects::model::{Diagnostic, Meta, Protocol, Service, Severity};
 use crate::policy::catalogue::Catalogue;
 use crate::policy::contract::{Fault, Node, Planner, StageKind};
@@ -96,6 +99,7 @@ pub struct Controller {
     ports: BTreeMap<ServiceId, PortState>,
     ids: Ids,
     loads: loads::Loads,
+    slices: Slices,
     table: Arc<Table>,
 }
 
@@ -143,6 +147,7 @@ impl Controller {
             ports: BTreeMap::new(),
             ids: Ids::default(),
             loads: loads::Loads::default(),
+            slices: Slices::default(),
             table: Arc::default(),
             settings,
         };
@@ -217,7 +222,7 @@ impl Controller {
         let services = self.services.values().flat_map(|applied| &applied.diagnostics);
         let ports = self.ports.values().flat_map(|port| &port.diagnostics);
         let mut all: Vec<&Diagnostic> = Vec::new();
-        for diagnostic in self.refused.values().flatten().chain(services).chain(ports) {
+        for diagnostic in self.refused.values().flatten().chain(services).chain(ports).chain(self.slices.diagnostics()) {
             if !all.iter().any(|known| known.same_finding(diagnostic)) {
                 all.push(diagnostic);
             }

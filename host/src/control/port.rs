@@ -8,6 +8,7 @@ use super::endpoints::{self, Wanted};
 use super::index::{ClassId, Index};
 use super::loads::Loads;
 use super::plans::{self, Cut, Kept, Selection, SetPlans};
+use super::slices::{Hints, Slices};
 use super::source_ranges::source_ranges;
 use super::stages::{Session, StageState};
 use super::{Family, PortKey, Settings};
@@ -36,6 +37,7 @@ pub(super) struct PortState {
 /// What planning reads besides the port.
 pub(super) struct Surroundings<'a> {
     pub(super) index: &'a Index,
+    pub(super) slices: &'a Slices,
     pub(super) settings: &'a Settings,
     pub(super) node: &'a Node,
     pub(super) now_ms: u64,
@@ -132,7 +134,9 @@ impl PortState {
         let service = Arc::clone(&self.service);
         let before = self.entry.take();
         let known: &[Endpoint] = before.as_ref().map_or(&[], |entry| &entry.endpoints);
-        let resolved = endpoints::resolve(around.index, around.settings, &self.wanted(known, &self.classes), around.now_ms);
+        let hints = around.slices.hints(&self.key, &service);
+        let wanted = Wanted { hints, ..self.wanted(known, &self.classes) };
+        let resolved = endpoints::resolve(around.index, around.settings, &wanted, around.now_ms);
         diagnostics.extend(endpoints::nobody(&service, self.at, &resolved));
         let made: Arc<[Endpoint]> = plans::with_identity(resolved.endpoints, known, loads).into();
         let records: Vec<contract::Endpoint> =
@@ -208,7 +212,7 @@ impl PortState {
     }
 
     fn wanted<'a>(&'a self, before: &'a [Endpoint], classes: &'a BTreeMap<ClassId, Option<u32>>) -> Wanted<'a> {
-        Wanted { service: &self.service, port: self.port(), family: self.key.family, classes, before }
+        Wanted { service: &self.service, port: self.port(), family: self.key.family, classes, before, hints: Hints::None }
     }
 
     fn port(&self) -> &ServicePort {

@@ -43,7 +43,8 @@ pub(super) fn run(controller: &mut Controller, planner: &mut dyn Planner, now_ms
         arisen: Vec::new(),
     };
     controller.settle_origins(&dirty, &mut round);
-    let settled = controller.settle_services(&dirty.services, &mut round);
+    let mut settled = controller.settle_services(&dirty.services, &mut round);
+    settled.extend(controller.settle_slices(&dirty, &mut round.arisen));
     controller.plan_ports(dirty, settled, &mut round);
     if round.touched {
         controller.table = Arc::new(round.table);
@@ -111,6 +112,7 @@ impl Controller {
                     let applied = self.services.entry(name.clone()).or_insert_with(|| Applied::new(Arc::clone(service)));
                     applied.service = Arc::clone(service);
                     applied.allocation = allocation;
+                    self.slices.pend(&name);
                     admitted.push(name);
                 }
                 Err(problems) => renew(self.refused.entry(name).or_default(), problems, &mut round.arisen),
@@ -268,6 +270,7 @@ impl Controller {
         }
         let around = Surroundings {
             index: &self.index,
+            slices: &self.slices,
             settings: &self.settings,
             node: &self.node,
             now_ms: round.now_ms,

@@ -5,8 +5,13 @@
 mod addresses;
 mod endpoints;
 mod findings;
+mod hints;
 mod history;
 mod increments;
+mod mirroring;
 mod policies;
+mod probes;
 mod settings;
+mod slice_churn;
+mod slices;
 mod support;

@@ -26,6 +26,7 @@ mod syntax;
 mod tree;
 mod typed;
 pub mod update;
+mod write;
 mod yaml;
 
 #[cfg(test)]
@@ -43,6 +44,7 @@ use problems::{Checks, Problems};
 pub use review::review;
 use tree::{Node as Tree, Value};
 use typed::typed;
+pub use write::{MANAGED_BY, MIRRORING_CONTROLLER, SERVICE_NAME, SLICE_CONTROLLER, list_to_json, to_json};
 
 /// What a file holds.
 #[derive(Debug, Default)]

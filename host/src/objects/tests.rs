@@ -11,6 +11,7 @@ mod services;
 mod slices;
 mod updates;
 mod values;
+mod write;
 
 use std::path::Path;
 

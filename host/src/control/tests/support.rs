@@ -300,6 +300,14 @@ impl Bench {
         Self { controller, planner: Native::default(), now_ms: 1000 }
     }
 
+    /// With ranges of both families, IPv6 first.
+    pub(super) fn dual() -> Self {
+        let service_ranges = vec!["fd00::/108".parse().unwrap(), "10.96.0.0/16".parse().unwrap()];
+        let mut controller = Controller::new(Settings { service_ranges, ..settings() });
+        controller.catalogue(catalogue());
+        Self { controller, planner: Native::default(), now_ms: 1000 }
+    }
+
     pub(super) fn with(changes: Vec<Change>) -> Self {
         let mut bench = Self::new();
         bench.change(changes);
