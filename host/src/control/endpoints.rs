@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::index::{ClassId, Index, Namespace, PodEntry};
-use super::{Family, Settings, about};
+use super::{Family, ServiceName, Settings, about, host_ports};
 use crate::objects::model::{
     Conditions, Diagnostic, EndpointPort, EndpointSlice, Endpoints, Labels, Service, ServicePort, Severity, TargetPort,
 };
@@ -72,6 +72,9 @@ pub(super) struct Tally {
 
 /// The endpoints of a Service port.
 pub(super) fn resolve(index: &Index, settings: &Settings, wanted: &Wanted<'_>, now_ms: u64) -> Resolved {
+    if let Some(pod) = ServiceName::of(&wanted.service.meta).pod() {
+        return host_ports::resolve(index, settings, pod, wanted);
+    }
     let Some(namespace) = index.namespace(&wanted.service.meta.namespace) else { return Resolved::default() };
     let mut resolution = Resolution { index, settings, wanted, now_ms, found: BTreeMap::new(), tally: Tally::default() };
     resolution.pods(namespace);

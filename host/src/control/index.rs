@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::ServiceName;
+use super::host_ports::HostPorts;
 use crate::objects::model::{EndpointSlice, Endpoints, Labels, Node, Object, ObjectKey, Pod, Service};
 use crate::policy::contract::Label;
 use crate::store::Change;
@@ -58,6 +59,7 @@ pub(super) struct Index {
     /// Namespace and name of the pods on a node.
     on_node: HashMap<String, BTreeSet<(String, String)>>,
     next_class: ClassId,
+    pub(super) host_ports: HostPorts,
 }
 
 /// What a namespace holds.
@@ -98,6 +100,11 @@ pub(super) struct Class {
 }
 
 impl Index {
+    /// A Service, or what stands for a pod's host ports.
+    pub(super) fn service(&self, name: &ServiceName) -> Option<&Arc<Service>> {
+        self.services.get(name).or_else(|| self.host_ports.service(name))
+    }
+
     pub(super) fn namespace(&self, name: &str) -> Option<&Namespace> {
         self.namespaces.get(name)
     }
@@ -116,7 +123,12 @@ impl Index {
                     dirty.services.insert(name);
                 }
             }
-            Change::Put(Object::Pod(pod)) => self.put_pod(pod, now_ms, dirty),
+            Change::Put(Object::Pod(pod)) => {
+                let (namespace, name) = (pod.meta.namespace.clone(), pod.meta.name.clone());
+                if self.put_pod(pod, now_ms, dirty) {
+                    self.settle_host_ports(&namespace, &name, own_node, dirty);
+                }
+            }
             Change::Put(Object::Node(node)) => {
                 let name = node.meta.name.clone();
                 self.change_node(&name, Some(node), own_node, dirty);
@@ -140,7 +152,10 @@ impl Index {
                 self.services.remove(&name);
                 dirty.services.insert(name);
             }
-            Kind::Pod => self.remove_pod(&key.namespace, &key.name, dirty),
+            Kind::Pod => {
+                self.remove_pod(&key.namespace, &key.name, dirty);
+                self.settle_host_ports(&key.namespace, &key.name, own_node, dirty);
+            }
             Kind::Node => self.change_node(&key.name, None, own_node, dirty),
             Kind::Endpoints => {
                 self.namespace_mut(&key.namespace).endpoints.remove(&key.name);
@@ -151,11 +166,12 @@ impl Index {
         }
     }
 
-    fn put_pod(&mut self, pod: Arc<Pod>, now_ms: u64, dirty: &mut Dirty) {
+    /// False if nothing that matters changed.
+    fn put_pod(&mut self, pod: Arc<Pod>, now_ms: u64, dirty: &mut Dirty) -> bool {
         let (namespace, name) = (pod.meta.namespace.clone(), pod.meta.name.clone());
         let before = self.namespaces.get(&namespace).and_then(|known| known.pods.get(&name));
         if before.is_some_and(|before| same_backend(&before.pod, &pod)) {
-            return;
+            return false;
         }
         let (was_ready, since) = before.map_or((false, 0), |before| (before.pod.ready, before.ready_since_ms));
         let ready_since_ms = if pod.ready && !was_ready { now_ms } else { since };
@@ -180,6 +196,7 @@ impl Index {
             dirty.ports.extend(&class.ports);
         }
         known.pods.insert(name, PodEntry { pod, class, node, ready_since_ms });
+        true
     }
 
     fn remove_pod(&mut self, namespace: &str, name: &str, dirty: &mut Dirty) {
@@ -255,7 +272,10 @@ impl Index {
         }
         // Without Node objects every node that a pod names exists; with the first one, only those do.
         let (count, came) = (self.nodes.len(), before.is_none() && now.is_some());
-        dirty.all |= (came && count == 1) || (before.is_some() && count == 0);
+        if (came && count == 1) || (before.is_some() && count == 0) {
+            dirty.all = true;
+            self.settle_homeless(own_node, dirty);
+        }
     }
 
     /// The ports with pods on a node, and the Services whose hand-written endpoints name it.
@@ -338,6 +358,6 @@ pub(super) fn records(labels: &Labels) -> Vec<Label> {
 
 /// Whether no Service could tell one from the other: annotations and the place in a file do not count.
 fn same_backend(a: &Pod, b: &Pod) -> bool {
-    let state = |pod: &Pod| (pod.ready, pod.finished, pod.meta.terminating, pod.weight);
+    let state = |pod: &Pod| (pod.ready, pod.finished, pod.meta.terminating, pod.weight, pod.host_network);
     state(a) == state(b) && a.meta.labels == b.meta.labels && a.node == b.node && a.addresses == b.addresses && a.ports == b.ports
 }

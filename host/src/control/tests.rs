@@ -4,9 +4,13 @@
 
 mod addresses;
 mod endpoints;
+mod families;
 mod findings;
+mod health_checks;
 mod history;
+mod host_ports;
 mod increments;
+mod load_balancers;
 mod policies;
 mod settings;
 mod support;

@@ -1,7 +1,7 @@
 //! Cluster IPs, node ports and who answers where.
 
 use super::support::*;
-use crate::objects::model::{ClusterIp, Kind, Protocol, Service, ServicePort, ServiceType};
+use crate::objects::model::{ClusterIp, IpFamilyPolicy, Kind, Protocol, Service, ServicePort, ServiceType};
 
 #[test]
 fn an_allocation_is_a_function_of_the_name() {
@@ -145,9 +145,7 @@ fn only_types_with_node_ports_get_them() {
 fn a_full_range_spills_into_the_static_band_and_then_says_so() {
     let mut settings = settings();
     settings.service_ranges = vec!["10.96.0.0/27".parse().unwrap()];
-    let mut bench = Bench::new();
-    bench.controller = crate::control::Controller::new(settings);
-    bench.controller.catalogue(catalogue());
+    let mut bench = Bench::of(settings);
     let names: Vec<String> = (0..31).map(|n| format!("s{n:02}")).collect();
     let update = bench.change(names.iter().map(|name| service(name).put()).collect());
     let given: std::collections::BTreeSet<_> = names.iter().filter_map(|name| bench.cluster_ip(name)).collect();
@@ -189,10 +187,12 @@ fn families_are_worlds_apart() {
     let mut settings = settings();
     settings.service_ranges.push("fd00:10:96::/112".parse().unwrap());
     settings.node_port_addresses.push(ip("::1"));
-    let mut bench = Bench::new();
-    bench.controller = crate::control::Controller::new(settings);
-    bench.controller.catalogue(catalogue());
-    let both = Service { cluster_ip: ClusterIp::Fixed(vec![ip("10.96.0.5"), ip("fd00:10:96::5")]), ..node_port_service("web") };
+    let mut bench = Bench::of(settings);
+    let both = Service {
+        cluster_ip: ClusterIp::Fixed(vec![ip("10.96.0.5"), ip("fd00:10:96::5")]),
+        ip_family_policy: Some(IpFamilyPolicy::RequireDualStack),
+        ..node_port_service("web")
+    };
     let mut dual = pod("a", "web", "10.244.0.1");
     dual.addresses.push(ip("fd00::a"));
     let foreign = Service { external_ips: vec![ip("2001:db8::1")], ..service("four") };
