@@ -108,31 +108,56 @@ impl Allocator {
     }
 
     /// Admits these Services: first everything that is asked for by number, then what is drawn, both in the order of names. A Service
-    /// that fails keeps what it had. As long as something becomes free on the way, those that asked for what another had try again.
+    /// that fails keeps what it had. As long as something becomes free on the way, those that lacked it try again, each by itself.
     pub(super) fn admit(&mut self, wanted: &BTreeMap<ServiceName, &Service>) -> BTreeMap<ServiceName, Admission> {
         let mut outcomes = BTreeMap::new();
-        let mut left: Vec<_> = wanted.iter().collect();
-        loop {
-            let (mut claimed, mut refused) = (Vec::new(), Vec::new());
-            for (name, service) in left {
-                match self.claim_explicit(name, service) {
-                    Ok(held) => claimed.push((name, *service, held)),
-                    Err(problems) => {
-                        outcomes.insert(name.clone(), Err(problems));
-                        refused.push((name, service));
-                    }
+        let (mut claimed, mut left, mut unlucky) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, service) in wanted {
+            match self.claim_explicit(name, service) {
+                Ok(held) => claimed.push((name, *service, held)),
+                Err(problems) => {
+                    outcomes.insert(name.clone(), Err(problems));
+                    left.push((name, *service));
                 }
             }
-            let mut freed = false;
-            for (name, service, mut held) in claimed {
-                let before = self.held.get(name).cloned().unwrap_or_default();
-                let drawn = self.draw(name, service, &mut held, &before);
-                freed |= self.settle(name, &before, held, drawn, &mut outcomes);
+        }
+        let mut freed = false;
+        for (name, service, held) in claimed {
+            let (outcome, something) = self.settle(name, service, held);
+            freed |= something;
+            if outcome.is_err() {
+                unlucky.push((name, service));
             }
-            left = refused;
-            if !freed || left.is_empty() {
-                return outcomes;
+            outcomes.insert(name.clone(), outcome);
+        }
+        left.append(&mut unlucky);
+        while std::mem::take(&mut freed) {
+            left.retain(|(name, service)| {
+                let claimed = self.claim_explicit(name, service);
+                let (outcome, something) = claimed.map_or_else(|why| (Err(why), false), |held| self.settle(name, service, held));
+                let failed = outcome.is_err();
+                // What it gives back after a failure, nobody has missed.
+                freed |= something && !failed;
+                outcomes.insert((*name).clone(), outcome);
+                failed
+            });
+        }
+        outcomes
+    }
+
+    /// Completes what a Service has claimed: keeps the better of before and now, and frees what only the other had. With whether
+    /// something became free.
+    fn settle(&mut self, name: &ServiceName, service: &Service, mut held: Held) -> (Admission, bool) {
+        let before = self.held.get(name).cloned().unwrap_or_default();
+        match self.draw(name, service, &mut held, &before) {
+            Ok(()) => {
+                let freed = self.drop_claims(name, &before, &held);
+                let allocation = held.allocation.clone();
+                self.held.insert(name.clone(), held);
+                (Ok(allocation), freed)
             }
+            // Another may have been refused for what this one took and does not keep.
+            Err(problems) => (Err(problems), self.drop_claims(name, &held, &before)),
         }
     }
 
@@ -218,30 +243,6 @@ impl Allocator {
             self.take(name, held);
         }
         Ok(())
-    }
-
-    /// Keeps the better of before and now, and frees what only the other had. True if something became free.
-    fn settle(
-        &mut self,
-        name: &ServiceName,
-        before: &Held,
-        held: Held,
-        drawn: Result<(), Vec<Diagnostic>>,
-        outcomes: &mut BTreeMap<ServiceName, Admission>,
-    ) -> bool {
-        match drawn {
-            Ok(()) => {
-                let freed = self.drop_claims(name, before, &held);
-                outcomes.insert(name.clone(), Ok(held.allocation.clone()));
-                self.held.insert(name.clone(), held);
-                freed
-            }
-            Err(problems) => {
-                outcomes.insert(name.clone(), Err(problems));
-                // Another may have been refused for what this one took and did not keep.
-                self.drop_claims(name, &held, before)
-            }
-        }
     }
 
     fn take(&mut self, name: &ServiceName, held: &Held) {

@@ -20,6 +20,8 @@ pub(super) type ClassId = u64;
 pub(super) struct Dirty {
     /// Services that came, went or changed themselves.
     pub(super) services: BTreeSet<ServiceName>,
+    /// Those of them that were deleted, though they may be there again: what comes then is new, whatever its name.
+    pub(super) deleted: BTreeSet<ServiceName>,
     /// Services whose hand-written endpoints changed.
     pub(super) hand_written: BTreeSet<ServiceName>,
     /// Ports some of whose pods changed.
@@ -150,6 +152,7 @@ impl Index {
         match key.kind {
             Kind::Service => {
                 self.services.remove(&name);
+                dirty.deleted.insert(name.clone());
                 dirty.services.insert(name);
             }
             Kind::Pod => {

@@ -45,7 +45,7 @@ pub(super) fn run(controller: &mut Controller, planner: &mut dyn Planner, now_ms
         checked: BTreeSet::new(),
     };
     let ranged = controller.settle_origins(&dirty, &mut round);
-    let mut settled = controller.settle_services(&dirty.services, &mut round);
+    let mut settled = controller.settle_services(&dirty, &mut round);
     settled.extend(ranged);
     controller.plan_ports(dirty, settled, &mut round);
     round.touched |= controller.settle_health_checks(&round.checked, &mut round.table);
@@ -79,20 +79,21 @@ impl Controller {
     }
 
     /// Admits Services, and settles their ports and addresses. Returns the ports to plan.
-    fn settle_services(&mut self, dirty: &BTreeSet<ServiceName>, round: &mut Round<'_>) -> BTreeSet<ServiceId> {
+    fn settle_services(&mut self, dirty: &Dirty, round: &mut Round<'_>) -> BTreeSet<ServiceId> {
         let mut to_plan = BTreeSet::new();
-        if dirty.is_empty() {
+        if dirty.services.is_empty() {
             return to_plan;
         }
         let mut claims: BTreeMap<ServiceName, Vec<Claim>> = BTreeMap::new();
-        let gone: Vec<_> = dirty.iter().filter(|name| self.index.service(name).is_none()).cloned().collect();
+        let is_gone = |name: &&ServiceName| dirty.deleted.contains(name) || self.index.service(name).is_none();
+        let gone: Vec<_> = dirty.services.iter().filter(is_gone).cloned().collect();
         for name in gone {
             self.allocator.release(&name);
             self.pool.release(&name);
             self.refused.remove(&name);
             self.remove_service(&name, &mut claims, round);
         }
-        for name in self.admit(dirty, round) {
+        for name in self.admit(&dirty.services, round) {
             self.settle_ports(&name, &mut to_plan, round);
             if let Some(applied) = self.services.get(&name) {
                 claims.insert(name.clone(), frontends::claims(&name, &applied.service, &applied.allocation, &self.settings));
@@ -108,8 +109,7 @@ impl Controller {
         let names = dirty.iter().chain(self.refused.keys());
         let (pods, names): (BTreeSet<_>, BTreeSet<_>) = names.cloned().partition(|name| name.pod().is_some());
         let mut admitted = self.admit_pods(pods);
-        let wanted: BTreeMap<_, _> =
-            names.into_iter().filter_map(|name| Some((name.clone(), Arc::clone(self.index.services.get(&name)?)))).collect();
+        let wanted = self.next_versions(names);
         let outcomes = self.allocator.admit(&wanted.iter().map(|(name, service)| (name.clone(), service.as_ref())).collect());
         let mut wishes = BTreeMap::new();
         for (name, outcome) in outcomes {
@@ -134,6 +134,13 @@ impl Controller {
         }
         admitted.extend(self.settle_pool(wishes));
         admitted
+    }
+
+    /// What is asked of these Services now. A version that may not follow the one in force is refused here, before it can ask for
+    /// addresses.
+    fn next_versions(&self, names: BTreeSet<ServiceName>) -> BTreeMap<ServiceName, Arc<Service>> {
+        let asked = |name: ServiceName| Some((name.clone(), Arc::clone(self.index.services.get(&name)?)));
+        names.into_iter().filter_map(asked).collect()
     }
 
     /// Pods ask for nothing that is allocated.

@@ -84,11 +84,27 @@ fn a_change_that_cannot_be_admitted_leaves_the_service_as_it_was() {
 }
 
 #[test]
-fn an_address_moves_from_one_service_to_another_in_one_change() {
-    let mut bench = Bench::with(vec![fixed("web", "10.96.0.5").put(), service("db").put()]);
-    bench.change(vec![fixed("web", "10.96.0.9").put(), fixed("db", "10.96.0.5").put()]);
-    assert_eq!(bench.cluster_ip("web").as_deref(), Some("10.96.0.9"));
-    assert_eq!(bench.cluster_ip("db").as_deref(), Some("10.96.0.5"));
+fn a_node_port_moves_from_one_service_to_another_in_one_change() {
+    let with = |name: &str, number: u16| {
+        let mut service = node_port_service(name);
+        service.ports[0].node_port = Some(number);
+        service
+    };
+    let mut bench = Bench::with(vec![with("web", 30005).put(), node_port_service("db").put()]);
+    bench.change(vec![with("web", 30009).put(), with("db", 30005).put()]);
+    assert_eq!((bench.node_ports("web"), bench.node_ports("db")), (vec![30009], vec![30005]));
+}
+
+#[test]
+fn a_service_that_is_deleted_and_made_again_is_another() {
+    let mut bench = Bench::with(vec![fixed("web", "10.96.0.5").put(), fixed("db", "10.96.0.6").put()]);
+    let id = bench.port("web:80").id;
+    let update = bench.change(vec![delete(Kind::Service, "web"), service("web").put()]);
+    assert_eq!(bench.cluster_ip("web").as_deref(), Some("10.99.106.79"), "it is given what any new one would be");
+    assert_eq!(update.removed, [id]);
+    assert_ne!(bench.port("web:80").id, id);
+    bench.change(vec![fixed("heir", "10.96.0.5").put()]);
+    assert_eq!(bench.cluster_ip("heir").as_deref(), Some("10.96.0.5"));
 }
 
 #[test]
