@@ -12,5 +12,6 @@ mod host_ports;
 mod increments;
 mod load_balancers;
 mod policies;
+mod scarcity;
 mod settings;
 mod support;

@@ -137,10 +137,9 @@ fn an_address_is_kept_while_it_is_wanted() {
     bench.change(vec![asking("web", "203.0.113.7").put(), asking("heir", "203.0.113.5").put()]);
     assert_eq!((addresses(&bench, "web"), addresses(&bench, "heir")), (vec!["203.0.113.7".into()], vec!["203.0.113.5".into()]));
 
-    // Its type, its class or its status changed: the address is free.
-    let other = Service { load_balancer_class: Some("example.org/other".into()), ..balanced("web") };
+    // It is of another type, or has an address from somebody else: this one is free.
     let written = Service { load_balancer_ips: vec![ip("198.51.100.1")], ..balanced("web") };
-    for service in [node_port_service("web"), other, written] {
+    for service in [node_port_service("web"), written] {
         bench.change(vec![asking("web", "203.0.113.7").put()]);
         assert_eq!(addresses(&bench, "web"), ["203.0.113.7"]);
         bench.change(vec![service.put(), asking("next", "203.0.113.7").put()]);

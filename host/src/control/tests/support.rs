@@ -427,6 +427,9 @@ pub(super) fn normalised(table: &Table) -> BTreeMap<String, String> {
         let owner = table.port(frontend.service).map(|port| name(port));
         all.insert(format!("{ip}:{port}/{protocol:?}"), format!("{:?} {owner:?}", frontend.kind));
     }
+    for (number, check) in &table.health_checks {
+        all.insert(format!("health check {number}"), format!("{check:?}"));
+    }
     let mut pods: Vec<_> = table.origins.pods.keys().collect();
     pods.sort();
     all.insert("origins".into(), format!("{pods:?} {:?} {:?}", table.origins.pod_ranges, table.origins.node));
