@@ -109,6 +109,13 @@ pub struct ClusterArgs {
     /// Where node ports are allocated for Services that name none
     #[arg(long, value_name = "A-B", default_value = "30000-32767", value_parser = values::port_range)]
     pub node_port_range: RangeInclusive<u16>,
+    /// Where node ports listen: ranges of the node's addresses, `primary` (the first of each family) or `all` [default: --node-ip, else
+    /// 127.0.0.1]
+    #[arg(long, value_name = "CIDR,…|primary|all")]
+    pub node_port_addresses: Vec<String>,
+    /// Where Services of type LoadBalancer get their addresses; one per IP family. Without it, they wait for somebody else's
+    #[arg(long, value_name = "CIDR")]
+    pub load_balancer_pool: Vec<IpNet>,
     /// Where pods have their addresses: a client in here is a pod
     #[arg(long, value_name = "CIDR")]
     pub cluster_cidr: Vec<IpNet>,
@@ -148,9 +155,18 @@ pub struct RunArgs {
     /// How Service addresses are opened
     #[arg(help_heading = ADDRESSES, long, value_name = "MODE", default_value = "auto")]
     pub vip_mode: VipMode,
-    /// Where node ports listen, instead of the node's addresses (without either: 127.0.0.1)
-    #[arg(help_heading = ADDRESSES, long, value_name = "IP")]
-    pub node_port_addresses: Vec<IpAddr>,
+    /// Run the commands of `exec` readiness probes on this host; without it, such pods are as ready as their manifests say
+    #[arg(help_heading = ADDRESSES, long)]
+    pub allow_exec_probes: bool,
+    /// A UDP flow ends after so long without a datagram
+    #[arg(help_heading = ADDRESSES, long, value_name = "TIME", default_value = "30s", value_parser = values::duration)]
+    pub udp_idle_timeout: Duration,
+    /// One that was answered, and used for longer than two seconds, ends after so long
+    #[arg(help_heading = ADDRESSES, long, value_name = "TIME", default_value = "2m", value_parser = values::duration)]
+    pub udp_stream_idle_timeout: Duration,
+    /// UDP flows of one client address, on each worker
+    #[arg(help_heading = ADDRESSES, long, value_name = "N", default_value = "1024")]
+    pub max_udp_flows_per_client: NonZeroUsize,
     /// Threads that serve connections [default: one a core]
     #[arg(help_heading = ADDRESSES, long, value_name = "N")]
     pub workers: Option<NonZeroUsize>,

@@ -1,7 +1,7 @@
 //! `pointsman run`: from the command line to the engine's options.
 
 use std::io::{self, IsTerminal};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::thread;
 
@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 use super::args::{LogFormat, RunArgs, VipMode};
 use super::{color, setup};
 use crate::admin::Token;
-use crate::dataplane::anyip;
+use crate::dataplane::{UdpLimits, anyip};
 use crate::engine::{self, Options};
 
 /// Runs the host until it is told to end.
@@ -34,13 +34,7 @@ fn options(args: RunArgs) -> anyhow::Result<Options> {
         engine::VipMode::Loopback => tracing::info!("virtual addresses: 10.97.72.1 is bound as 127.97.72.1, and so on (loopback)"),
     }
     let own_addresses = own_addresses()?;
-    let mut control = setup::control_settings(cluster)?;
-    control.node_port_addresses = match (args.node_port_addresses.as_slice(), cluster.node_ip.as_slice()) {
-        // Nothing is open to a network that nobody asked for.
-        ([], []) => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
-        ([], node) => node.to_vec(),
-        (given, _) => given.to_vec(),
-    };
+    let mut control = setup::control_settings(cluster, &own_addresses)?;
     if vip_mode == engine::VipMode::AnyIp {
         control.node_addresses.extend(own_addresses.iter().filter(|own| !cluster.node_ip.contains(own)));
     }
@@ -63,6 +57,12 @@ fn options(args: RunArgs) -> anyhow::Result<Options> {
         max_connections: args.max_connections.map(|n| n.get() as usize),
         connect_timeout: args.connect_timeout,
         drain_timeout: args.drain_timeout,
+        allow_exec_probes: args.allow_exec_probes,
+        udp: UdpLimits {
+            idle_timeout: args.udp_idle_timeout,
+            stream_idle_timeout: args.udp_stream_idle_timeout,
+            max_flows_per_client: args.max_udp_flows_per_client.get(),
+        },
         own_addresses,
         files: cluster.files.clone(),
     })

@@ -1,5 +1,6 @@
 //! What `run`, `route` and `check` read alike from the command line.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use anyhow::Context;
 
 use super::args::{ClusterArgs, PolicyArgs};
 use crate::control;
+use crate::control::node_ports::{NodePortAddresses, node_port_addresses};
 use crate::engine::core::Core;
 use crate::policy::Sandbox;
 use crate::policy::compile::Compiler;
@@ -15,21 +17,31 @@ use crate::policy::directory::{DirectoryEvent, PolicyDirectory};
 use crate::policy::registry::{Registry, RegistryOptions};
 use crate::route::HashKey;
 
-/// The node and the ranges. Node ports answer on the node's addresses, unless the caller knows better.
-pub(super) fn control_settings(args: &ClusterArgs) -> anyhow::Result<control::Settings> {
+/// The node and the ranges; `own` are the machine's addresses, as far as they are to count. Nothing is open to a network that nobody asked
+/// for: without an option, node ports listen on 127.0.0.1 alone.
+pub(super) fn control_settings(args: &ClusterArgs, own: &[IpAddr]) -> anyhow::Result<control::Settings> {
+    let node_port_addresses = match (args.node_port_addresses.as_slice(), args.node_ip.as_slice()) {
+        ([], []) => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
+        ([], node) => node.to_vec(),
+        (asked, node) => {
+            let asked: NodePortAddresses = asked.join(",").parse().context("--node-port-addresses")?;
+            node_port_addresses(&asked, &[node, own].concat())
+        }
+    };
     Ok(control::Settings {
         node: Node { name: node_name(args.node_name.as_deref())?, ..Node::default() },
-        node_port_addresses: args.node_ip.clone(),
+        node_port_addresses,
         node_addresses: args.node_ip.clone(),
         service_ranges: args.service_cidr.clone(),
         node_port_range: args.node_port_range.clone(),
         pod_ranges: args.cluster_cidr.clone(),
+        load_balancer_pools: args.load_balancer_pool.clone(),
     })
 }
 
 /// A core with a sandbox of its own, for commands that open no socket; and what was refused in `--policy-dir`.
 pub(super) fn offline_core(cluster: &ClusterArgs, policies: &PolicyArgs) -> anyhow::Result<(Core, Vec<String>)> {
-    let settings = control_settings(cluster)?;
+    let settings = control_settings(cluster, &[])?;
     let sandbox = Sandbox::with_cache(policies.sandbox.limits(), Compiler::of_this_program(), policies.policy_cache.as_deref())?;
     let options = RegistryOptions {
         node: settings.node.clone(),

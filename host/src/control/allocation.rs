@@ -1,5 +1,5 @@
-//! Cluster IPs and node ports (kubernetes-semantics 1.7, 1.8, 1.10, 1.11, 1.20): who asks for one by name gets it or is told who has
-//! it; the rest are drawn. What a Service has, it keeps while it exists, and nothing that worked stops for a newcomer.
+//! Cluster IPs, node ports and health-check node ports (kubernetes-semantics 1.7 to 1.11, 1.13, 1.20): who asks for one by name gets it
+//! or is told who has it; the rest are drawn. What a Service has, it keeps while it exists, and nothing that worked stops for a newcomer.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
@@ -8,22 +8,57 @@ use std::ops::RangeInclusive;
 use ipnet::IpNet;
 
 use super::bands::{IpRange, PortRange};
-use super::{ServiceName, about, cluster_ip_field};
-use crate::objects::model::{ClusterIp, Diagnostic, Protocol, Service, ServiceType, Severity};
+use super::{Family, ServiceName, about, cluster_ip_field, families};
+use crate::objects::model::{
+    ClusterIp, Diagnostic, IpFamily, IpFamilyPolicy, Locality, Protocol, Service, ServicePort, ServiceType, Severity,
+};
 
-/// What a Service was given.
+/// What a Service was given beside what it says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Allocation {
-    /// Its cluster IPs, the primary first; none for headless Services and aliases.
-    pub(super) cluster_ips: Vec<IpAddr>,
+pub struct Allocation {
+    /// Its families, the primary first; none for aliases (`ExternalName`).
+    pub families: Vec<IpFamily>,
+    /// Its family policy; none for aliases.
+    pub family_policy: Option<IpFamilyPolicy>,
+    /// Its cluster IPs, in the order of its families; none for headless Services and aliases.
+    pub cluster_ips: Vec<IpAddr>,
     /// The node port of each of its ports, in their order.
-    pub(super) node_ports: Vec<Option<u16>>,
+    pub node_ports: Vec<Option<u16>>,
+    /// Where its health is asked for (row 1.13).
+    pub health_check_node_port: Option<u16>,
+    /// Its addresses from the host's load-balancer pools.
+    pub load_balancer_ips: Vec<IpAddr>,
+}
+
+impl Allocation {
+    /// The Service as it holds, with what it was given in its fields: as Kubernetes' API would show it.
+    pub fn written_into(&self, service: &Service) -> Service {
+        let numbers = self.node_ports.iter().copied().chain(std::iter::repeat(None));
+        let ports = service.ports.iter().zip(numbers);
+        let cluster_ip = match &service.cluster_ip {
+            ClusterIp::Headless => ClusterIp::Headless,
+            _ if self.cluster_ips.is_empty() => ClusterIp::Allocate,
+            _ => ClusterIp::Fixed(self.cluster_ips.clone()),
+        };
+        let given = &self.load_balancer_ips;
+        Service {
+            cluster_ip,
+            ports: ports.map(|(port, node_port)| ServicePort { node_port, ..port.clone() }).collect(),
+            ip_families: self.families.clone(),
+            ip_family_policy: self.family_policy,
+            health_check_node_port: self.health_check_node_port,
+            load_balancer_ips: if given.is_empty() { service.load_balancer_ips.clone() } else { given.clone() },
+            ..service.clone()
+        }
+    }
 }
 
 /// Who has what.
 #[derive(Debug)]
 pub(super) struct Allocator {
     ranges: Vec<IpRange>,
+    /// Of the ranges, the primary first.
+    families: Vec<Family>,
     ports: PortRange,
     ips: HashMap<IpAddr, ServiceName>,
     node_ports: HashMap<(Protocol, u16), ServiceName>,
@@ -47,8 +82,15 @@ pub(super) type Admission = Result<Allocation, Vec<Diagnostic>>;
 
 impl Allocator {
     pub(super) fn new(ranges: &[IpNet], node_ports: RangeInclusive<u16>) -> Self {
+        let mut families: Vec<Family> = Vec::new();
+        for family in ranges.iter().map(|range| Family::of(range.network())) {
+            if !families.contains(&family) {
+                families.push(family);
+            }
+        }
         Self {
             ranges: ranges.iter().copied().map(IpRange::new).collect(),
+            families,
             ports: PortRange::new(node_ports),
             ips: HashMap::new(),
             node_ports: HashMap::new(),
@@ -66,31 +108,56 @@ impl Allocator {
     }
 
     /// Admits these Services: first everything that is asked for by number, then what is drawn, both in the order of names. A Service
-    /// that fails keeps what it had. As long as something becomes free on the way, those that asked for what another had try again.
+    /// that fails keeps what it had. As long as something becomes free on the way, those that lacked it try again, each by itself.
     pub(super) fn admit(&mut self, wanted: &BTreeMap<ServiceName, &Service>) -> BTreeMap<ServiceName, Admission> {
         let mut outcomes = BTreeMap::new();
-        let mut left: Vec<_> = wanted.iter().collect();
-        loop {
-            let (mut claimed, mut refused) = (Vec::new(), Vec::new());
-            for (name, service) in left {
-                match self.claim_explicit(name, service) {
-                    Ok(held) => claimed.push((name, *service, held)),
-                    Err(problems) => {
-                        outcomes.insert(name.clone(), Err(problems));
-                        refused.push((name, service));
-                    }
+        let (mut claimed, mut left, mut unlucky) = (Vec::new(), Vec::new(), Vec::new());
+        for (name, service) in wanted {
+            match self.claim_explicit(name, service) {
+                Ok(held) => claimed.push((name, *service, held)),
+                Err(problems) => {
+                    outcomes.insert(name.clone(), Err(problems));
+                    left.push((name, *service));
                 }
             }
-            let mut freed = false;
-            for (name, service, held) in claimed {
-                let before = self.held.get(name).cloned().unwrap_or_default();
-                let admission = self.draw(name, service, held, &before);
-                freed |= self.settle(name, &before, admission, &mut outcomes);
+        }
+        let mut freed = false;
+        for (name, service, held) in claimed {
+            let (outcome, something) = self.settle(name, service, held);
+            freed |= something;
+            if outcome.is_err() {
+                unlucky.push((name, service));
             }
-            left = refused;
-            if !freed || left.is_empty() {
-                return outcomes;
+            outcomes.insert(name.clone(), outcome);
+        }
+        left.append(&mut unlucky);
+        while std::mem::take(&mut freed) {
+            left.retain(|(name, service)| {
+                let claimed = self.claim_explicit(name, service);
+                let (outcome, something) = claimed.map_or_else(|why| (Err(why), false), |held| self.settle(name, service, held));
+                let failed = outcome.is_err();
+                // What it gives back after a failure, nobody has missed.
+                freed |= something && !failed;
+                outcomes.insert((*name).clone(), outcome);
+                failed
+            });
+        }
+        outcomes
+    }
+
+    /// Completes what a Service has claimed: keeps the better of before and now, and frees what only the other had. With whether
+    /// something became free.
+    fn settle(&mut self, name: &ServiceName, service: &Service, mut held: Held) -> (Admission, bool) {
+        let before = self.held.get(name).cloned().unwrap_or_default();
+        match self.draw(name, service, &mut held, &before) {
+            Ok(()) => {
+                let freed = self.drop_claims(name, &before, &held);
+                let allocation = held.allocation.clone();
+                self.held.insert(name.clone(), held);
+                (Ok(allocation), freed)
             }
+            // Another may have been refused for what this one took and does not keep.
+            Err(problems) => (Err(problems), self.drop_claims(name, &held, &before)),
         }
     }
 
@@ -98,21 +165,37 @@ impl Allocator {
     fn claim_explicit(&mut self, name: &ServiceName, service: &Service) -> Result<Held, Vec<Diagnostic>> {
         let mut problems = Vec::new();
         let mut held = Held::default();
-        if let ClusterIp::Fixed(ips) = &service.cluster_ip {
-            for (at, ip) in ips.iter().enumerate() {
-                problems.extend(self.ip_problem(name, service, at, *ip));
+        if !matches!(service.service_type, ServiceType::ExternalName(_)) {
+            let before = self.held.get(name).map(|held| &held.allocation);
+            match families::settle(service, &self.families, before) {
+                Ok(settled) => {
+                    held.allocation.families = settled.families.iter().copied().map(IpFamily::from).collect();
+                    held.allocation.family_policy = Some(settled.policy);
+                    held.allocation.cluster_ips = families::fixed_ips(service, settled.policy).to_vec();
+                }
+                Err(wrong) => problems.extend(wrong),
             }
-            held.allocation.cluster_ips.clone_from(ips);
+            if let ClusterIp::Fixed(ips) = &service.cluster_ip {
+                problems.extend(ips.iter().enumerate().filter_map(|(at, ip)| self.ip_problem(name, service, at, *ip)));
+            }
         }
         for (at, port) in service.ports.iter().enumerate() {
             let number = port.node_port.filter(|_| exposes_node_ports(service));
             if let Some(number) = number {
-                problems.extend(self.node_port_problem(name, service, at, number));
+                let field = node_port_field(at);
+                problems.extend(self.node_port_problem(name, service, &field, port.protocol, number));
                 if !held.claims.insert((port.protocol, number)) {
-                    problems.push(taken_twice(service, at, number));
+                    problems.push(taken_twice(service, &field, number));
                 }
             }
             held.allocation.node_ports.push(number);
+        }
+        if let Some(number) = service.health_check_node_port.filter(|_| needs_health_check(service)) {
+            problems.extend(self.node_port_problem(name, service, HEALTH_CHECK_FIELD, Protocol::Tcp, number));
+            if !held.claims.insert((Protocol::Tcp, number)) {
+                problems.push(taken_twice(service, HEALTH_CHECK_FIELD, number));
+            }
+            held.allocation.health_check_node_port = Some(number);
         }
         if !problems.is_empty() {
             return Err(problems);
@@ -123,61 +206,43 @@ impl Allocator {
     }
 
     /// Fills in what was not asked for by number.
-    fn draw(&mut self, name: &ServiceName, service: &Service, mut held: Held, before: &Held) -> Result<Held, (Held, Vec<Diagnostic>)> {
-        if service.cluster_ip == ClusterIp::Allocate && !matches!(service.service_type, ServiceType::ExternalName(_)) {
-            let kept = before.allocation.cluster_ips.clone();
-            let drawn = if kept.is_empty() { self.draw_ip(name).into_iter().collect() } else { kept };
-            if drawn.is_empty() {
-                let range = self.ranges.first().map_or("none configured".to_owned(), |range| range.net.to_string());
-                let message = format!("no cluster IP is free in the service range ({range})");
-                let problem = problem(service, "spec.clusterIP", message, "give the host a larger --service-cidr");
-                return Err((held, vec![problem]));
-            }
-            held.allocation.cluster_ips = drawn;
-            self.take(name, &held);
+    fn draw(&mut self, name: &ServiceName, service: &Service, held: &mut Held, before: &Held) -> Result<(), Vec<Diagnostic>> {
+        self.draw_ips(name, service, held, before)?;
+        if needs_health_check(service) && held.allocation.health_check_node_port.is_none() {
+            let number = self.draw_health_check_port(name, held, before);
+            let number = number.ok_or_else(|| self.no_node_port_left(service, HEALTH_CHECK_FIELD))?;
+            held.allocation.health_check_node_port = Some(number);
+            held.claims.insert((Protocol::Tcp, number));
+            self.take(name, held);
         }
         if draws_node_ports(service) {
             for (at, port) in service.ports.iter().enumerate() {
                 if held.allocation.node_ports[at].is_some() {
                     continue;
                 }
-                let Some(number) = self.draw_node_port(name, service, at, &held, before) else {
-                    let message = format!("no node port is free in {}", range_text(&self.ports.range));
-                    let problem =
-                        problem(service, &format!("spec.ports[{at}].nodePort"), message, "give the host a larger --node-port-range");
-                    return Err((held, vec![problem]));
-                };
+                let number = self.draw_node_port(name, service, at, held, before);
+                let number = number.ok_or_else(|| self.no_node_port_left(service, &node_port_field(at)))?;
                 held.allocation.node_ports[at] = Some(number);
                 held.claims.insert((port.protocol, number));
-                self.take(name, &held);
+                self.take(name, held);
             }
         }
         let numbers = held.allocation.node_ports.iter();
         held.by_port_name = service.ports.iter().zip(numbers).filter_map(|(port, number)| Some((port.name.clone(), (*number)?))).collect();
-        Ok(held)
+        Ok(())
     }
 
-    /// Keeps the better of before and now, and frees what only the other had. True if something became free.
-    fn settle(
-        &mut self,
-        name: &ServiceName,
-        before: &Held,
-        admission: Result<Held, (Held, Vec<Diagnostic>)>,
-        outcomes: &mut BTreeMap<ServiceName, Admission>,
-    ) -> bool {
-        match admission {
-            Ok(held) => {
-                let freed = self.drop_claims(name, before, &held);
-                outcomes.insert(name.clone(), Ok(held.allocation.clone()));
-                self.held.insert(name.clone(), held);
-                freed
-            }
-            Err((held, problems)) => {
-                outcomes.insert(name.clone(), Err(problems));
-                // Another may have been refused for what this one took and did not keep.
-                self.drop_claims(name, &held, before)
-            }
+    /// One cluster IP for each family: the one that it had, else another.
+    fn draw_ips(&mut self, name: &ServiceName, service: &Service, held: &mut Held, before: &Held) -> Result<(), Vec<Diagnostic>> {
+        let wanted = if has_cluster_ips(service) { held.allocation.families.len() } else { 0 };
+        for at in held.allocation.cluster_ips.len()..wanted {
+            let family = Family::from(held.allocation.families[at]);
+            let kept = before.allocation.cluster_ips.iter().copied().find(|ip| family.holds(*ip));
+            let ip = kept.or_else(|| self.draw_ip(name, family)).ok_or_else(|| self.no_ip_left(service, at, family))?;
+            held.allocation.cluster_ips.push(ip);
+            self.take(name, held);
         }
+        Ok(())
     }
 
     fn take(&mut self, name: &ServiceName, held: &Held) {
@@ -204,10 +269,27 @@ impl Allocator {
         !ips.is_empty() || !claims.is_empty()
     }
 
-    fn draw_ip(&self, name: &ServiceName) -> Option<IpAddr> {
-        let range = self.ranges.first()?;
+    fn draw_ip(&self, name: &ServiceName, family: Family) -> Option<IpAddr> {
+        let range = self.range_of(family)?;
         let mut order = range.bands.order(&format!("cluster-ip/{name}")).map(|at| range.address(at));
         order.find(|ip| !self.ips.contains_key(ip))
+    }
+
+    /// The number that it had, else the first that is free.
+    fn draw_health_check_port(&self, name: &ServiceName, held: &Held, before: &Held) -> Option<u16> {
+        let unclaimed = |number: &u16| !held.claims.contains(&(Protocol::Tcp, *number));
+        let kept = before.allocation.health_check_node_port.filter(unclaimed);
+        let free = |number: &u16| {
+            let claim = (Protocol::Tcp, *number);
+            unclaimed(number) && !before.claims.contains(&claim) && !self.node_ports.contains_key(&claim)
+        };
+        let order = || self.ports.bands.order(&format!("health-check-node-port/{name}")).map(|at| self.ports.port(at));
+        kept.or_else(|| order().find(free))
+    }
+
+    /// The range that cluster IPs of a family are drawn from.
+    fn range_of(&self, family: Family) -> Option<&IpRange> {
+        self.ranges.iter().find(|range| family.holds(range.net.network()))
     }
 
     /// The number that the port had; else that of the Service's port of the same number and another protocol (1.11); else the first
@@ -244,22 +326,43 @@ impl Allocator {
         Some(problem(service, &field, message, &format!("choose a free address, or leave out {field} to have one allocated")))
     }
 
-    fn node_port_problem(&self, name: &ServiceName, service: &Service, at: usize, number: u16) -> Option<Diagnostic> {
-        let field = format!("spec.ports[{at}].nodePort");
+    fn node_port_problem(&self, name: &ServiceName, service: &Service, field: &str, protocol: Protocol, number: u16) -> Option<Diagnostic> {
         let range = range_text(&self.ports.range);
         if !self.ports.range.contains(&number) {
             let message = format!("node port {number} is outside the node-port range ({range})");
             let remedy = format!("choose a port inside it, or leave out {field} to have one allocated");
-            return Some(problem(service, &field, message, &remedy));
+            return Some(problem(service, field, message, &remedy));
         }
-        let owner = self.node_ports.get(&(service.ports[at].protocol, number)).filter(|owner| *owner != name)?;
+        let owner = self.node_ports.get(&(protocol, number)).filter(|owner| *owner != name)?;
         let message = format!("node port {number} is already used by Service {owner}{}", self.place_of(owner));
-        Some(problem(service, &field, message, &format!("choose a free port of {range}, or leave out {field} to have one allocated")))
+        Some(problem(service, field, message, &format!("choose a free port of {range}, or leave out {field} to have one allocated")))
     }
 
-    fn place_of(&self, owner: &ServiceName) -> &str {
+    fn no_ip_left(&self, service: &Service, at: usize, family: Family) -> Vec<Diagnostic> {
+        let range = self.range_of(family).map_or("none configured".to_owned(), |range| range.net.to_string());
+        let message = format!("no cluster IP is free in the service range ({range})");
+        vec![problem(service, &cluster_ip_field(at), message, "give the host a larger --service-cidr")]
+    }
+
+    fn no_node_port_left(&self, service: &Service, field: &str) -> Vec<Diagnostic> {
+        let message = format!("no node port is free in {}", range_text(&self.ports.range));
+        vec![problem(service, field, message, "give the host a larger --node-port-range")]
+    }
+
+    /// ` (web.yaml:12)`, if it is known.
+    pub(super) fn place_of(&self, owner: &ServiceName) -> &str {
         self.places.get(owner).map_or("", String::as_str)
     }
+}
+
+/// Whether it has cluster IPs.
+fn has_cluster_ips(service: &Service) -> bool {
+    service.cluster_ip != ClusterIp::Headless && !matches!(service.service_type, ServiceType::ExternalName(_))
+}
+
+/// Row 1.13: whether a load balancer must be able to ask which nodes have endpoints.
+fn needs_health_check(service: &Service) -> bool {
+    matches!(service.service_type, ServiceType::LoadBalancer { .. }) && service.external_traffic_policy == Locality::Local
 }
 
 /// Whether node ports mean anything for this type.
@@ -280,12 +383,17 @@ fn range_text(range: &RangeInclusive<u16>) -> String {
     format!("{}-{}", range.start(), range.end())
 }
 
-fn taken_twice(service: &Service, at: usize, number: u16) -> Diagnostic {
-    let field = format!("spec.ports[{at}].nodePort");
+fn node_port_field(at: usize) -> String {
+    format!("spec.ports[{at}].nodePort")
+}
+
+fn taken_twice(service: &Service, field: &str, number: u16) -> Diagnostic {
     let message = format!("node port {number} is used twice by this Service for one protocol");
-    problem(service, &field, message, "give each port a node port of its own")
+    problem(service, field, message, "give each port a node port of its own")
 }
 
 fn problem(service: &Service, field: &str, message: String, remedy: &str) -> Diagnostic {
     Diagnostic { remedy: Some(remedy.to_owned()), ..about(service, field, Severity::Error, message) }
 }
+
+const HEALTH_CHECK_FIELD: &str = "spec.healthCheckNodePort";

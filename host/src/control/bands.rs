@@ -51,6 +51,14 @@ impl IpRange {
         Self { net, first: to_number(net.network()) + skipped, bands: Bands { len, offset } }
     }
 
+    /// A pool of load-balancer addresses: all are drawn alike. The network's own address and the broadcast address of an IPv4 range are no
+    /// host's; ranges of one or two addresses have neither (RFC 3021), nor has IPv6.
+    pub(super) fn pool(net: IpNet) -> Self {
+        let size = 1_u64 << u32::from(net.max_prefix_len() - net.prefix_len()).min(32);
+        let (skipped, len) = if matches!(net, IpNet::V4(_)) && size > 2 { (1, size - 2) } else { (0, size) };
+        Self { net, first: to_number(net.network()) + skipped, bands: Bands { len, offset: 0 } }
+    }
+
     /// Whether a Service may have this address.
     pub(super) fn contains(&self, ip: IpAddr) -> bool {
         let inside = self.net.contains(&ip);
@@ -125,6 +133,29 @@ mod tests {
         let ports = PortRange::new(30000..=32767);
         assert_eq!(ports.port(ports.bands.offset), 30086);
         assert_eq!(ports.port(ports.bands.len - 1), 32767);
+    }
+
+    #[test]
+    fn a_pool_gives_every_address_that_a_host_can_have() {
+        let vectors = [
+            ("203.0.113.0/24", "203.0.113.1", "203.0.113.254"),
+            ("203.0.113.8/30", "203.0.113.9", "203.0.113.10"),
+            ("203.0.113.8/31", "203.0.113.8", "203.0.113.9"),
+            ("203.0.113.8/32", "203.0.113.8", "203.0.113.8"),
+            ("2001:db8::/126", "2001:db8::", "2001:db8::3"),
+            ("2001:db8::7/128", "2001:db8::7", "2001:db8::7"),
+        ];
+        for (net, first, last) in vectors {
+            let range = IpRange::pool(net.parse().unwrap());
+            let given: BTreeSet<String> = range.bands.order("default/web").map(|at| range.address(at).to_string()).collect();
+            assert_eq!(given.len() as u64, range.bands.len, "{net}");
+            for end in [first, last] {
+                assert!(given.contains(end), "{net}: {end}");
+                assert!(range.contains(end.parse().unwrap()), "{net}: {end}");
+            }
+            let range = IpRange::pool("203.0.113.0/24".parse().unwrap());
+            assert!(!range.contains(range.net.network()) && !range.contains(range.net.broadcast()));
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::index::{ClassId, Index, Namespace, PodEntry};
 use super::slices::Hints;
-use super::{Family, Settings, about};
+use super::{Family, ServiceName, Settings, about, host_ports};
 use crate::objects::model::{Conditions, Diagnostic, EndpointPort, EndpointSlice, Labels, Service, ServicePort, Severity, TargetPort};
 use crate::objects::{MANAGED_BY, MIRRORING_CONTROLLER, SERVICE_NAME, SLICE_CONTROLLER};
 use crate::table::Endpoint;
@@ -74,6 +74,9 @@ pub(super) struct Tally {
 
 /// The endpoints of a Service port.
 pub(super) fn resolve(index: &Index, settings: &Settings, wanted: &Wanted<'_>, now_ms: u64) -> Resolved {
+    if let Some(pod) = ServiceName::of(&wanted.service.meta).pod() {
+        return host_ports::resolve(index, settings, pod, wanted);
+    }
     let Some(namespace) = index.namespace(&wanted.service.meta.namespace) else { return Resolved::default() };
     let nodes = Nodes { index, settings };
     let probed = wanted.service.options.probe.as_ref().and_then(|_| namespace.probed.get(&wanted.service.meta.name));

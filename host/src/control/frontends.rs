@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use super::allocation::Allocation;
-use super::{Family, PortKey, ServiceName, Settings, about, cluster_ip_field};
-use crate::objects::model::{Diagnostic, Protocol, Service, Severity};
+use super::{Family, PortKey, ServiceName, Settings, about, cluster_ip_field, host_ports};
+use crate::objects::model::{Diagnostic, Protocol, Service, ServiceType, Severity};
 use crate::table::{FrontendKey, FrontendKind};
 
 /// A Service's wish for an address.
@@ -28,14 +28,28 @@ pub(super) struct Frontends {
     waiting: HashMap<FrontendKey, BTreeSet<ServiceName>>,
 }
 
-/// The families in which a Service is served: those of its cluster IPs (row 3.1, "families fully separate").
-pub(super) fn families(allocation: &Allocation) -> BTreeSet<Family> {
-    allocation.cluster_ips.iter().copied().map(Family::of).collect()
+/// The families in which a Service is served: those of its cluster IPs (row 3.1, "families fully separate"), or of a pod's addresses.
+/// None for a Service that is another proxy's business (1.24).
+pub(super) fn families(name: &ServiceName, service: &Service, allocation: &Allocation) -> BTreeSet<Family> {
+    if name.pod().is_some() {
+        return allocation.families.iter().copied().map(Family::from).collect();
+    }
+    let ips = allocation.cluster_ips.iter().filter(|_| !service.other_proxy);
+    ips.copied().map(Family::of).collect()
+}
+
+/// The load-balancer addresses of a Service: those in its status, whoever wrote them there, else those from the host's pools.
+pub(super) fn load_balancer_ips<'a>(service: &'a Service, allocation: &'a Allocation) -> &'a [IpAddr] {
+    match (&service.service_type, service.load_balancer_ips.as_slice()) {
+        (ServiceType::LoadBalancer { .. }, []) => &allocation.load_balancer_ips,
+        (ServiceType::LoadBalancer { .. }, written) => written,
+        _ => &[],
+    }
 }
 
 /// Every address that a Service would answer on, once each, the surest first.
 pub(super) fn claims(name: &ServiceName, service: &Service, allocation: &Allocation, settings: &Settings) -> Vec<Claim> {
-    let families = families(allocation);
+    let families = families(name, service, allocation);
     let mut claims: Vec<Claim> = Vec::new();
     let mut claim = |kind, ip: IpAddr, at: usize, number: u16, field: String| {
         let (port, family) = (&service.ports[at], Family::of(ip));
@@ -45,6 +59,12 @@ pub(super) fn claims(name: &ServiceName, service: &Service, allocation: &Allocat
         }
     };
     for (at, port) in service.ports.iter().enumerate() {
+        if name.pod().is_some() {
+            for ip in host_ports::addresses(service, settings) {
+                claim(FrontendKind::HostPort, ip, at, port.port, host_ports::FIELD.to_owned());
+            }
+            continue;
+        }
         for (nth, ip) in allocation.cluster_ips.iter().enumerate() {
             claim(FrontendKind::ClusterIp, *ip, at, port.port, cluster_ip_field(nth));
         }
@@ -56,25 +76,32 @@ pub(super) fn claims(name: &ServiceName, service: &Service, allocation: &Allocat
         for (nth, ip) in service.external_ips.iter().enumerate() {
             claim(FrontendKind::ExternalIp, *ip, at, port.port, format!("spec.externalIPs[{nth}]"));
         }
-        for (nth, ip) in service.load_balancer_ips.iter().enumerate() {
-            claim(FrontendKind::LoadBalancer, *ip, at, port.port, format!("status.loadBalancer.ingress[{nth}].ip"));
+        for (nth, ip) in load_balancer_ips(service, allocation).iter().enumerate() {
+            claim(FrontendKind::LoadBalancer, *ip, at, port.port, ingress_field(nth));
         }
     }
     claims
 }
 
 /// Warnings for addresses of a family that the Service is not served in.
-pub(super) fn foreign_addresses(service: &Service, allocation: &Allocation) -> Vec<Diagnostic> {
-    let families = families(allocation);
+pub(super) fn foreign_addresses(name: &ServiceName, service: &Service, allocation: &Allocation) -> Vec<Diagnostic> {
+    let families = families(name, service, allocation);
+    if families.is_empty() || name.pod().is_some() {
+        return Vec::new();
+    }
     let external = service.external_ips.iter().enumerate().map(|(at, ip)| (format!("spec.externalIPs[{at}]"), ip));
-    let balancers = service.load_balancer_ips.iter().enumerate();
-    let all = external.chain(balancers.map(|(at, ip)| (format!("status.loadBalancer.ingress[{at}].ip"), ip)));
-    let foreign = all.filter(|(_, ip)| !families.is_empty() && !families.contains(&Family::of(**ip)));
+    let balancers = load_balancer_ips(service, allocation).iter().enumerate();
+    let all = external.chain(balancers.map(|(at, ip)| (ingress_field(at), ip)));
+    let foreign = all.filter(|(_, ip)| !families.contains(&Family::of(**ip)));
     let warn = |(field, ip): (String, &IpAddr)| Diagnostic {
-        remedy: Some("give spec.clusterIPs an address of that family too".to_owned()),
+        remedy: Some("set spec.ipFamilyPolicy to PreferDualStack, with a --service-cidr of that family".to_owned()),
         ..about(service, &field, Severity::Warning, format!("{ip} is not served: no cluster IP of its family"))
     };
     foreign.map(warn).collect()
+}
+
+fn ingress_field(nth: usize) -> String {
+    format!("status.loadBalancer.ingress[{nth}].ip")
 }
 
 impl Frontends {
@@ -106,7 +133,8 @@ impl Frontends {
             return Ok(());
         }
         let (ip, port, protocol) = (claim.key.ip, claim.key.port, protocol_name(claim.key.protocol));
-        let message = format!("{ip} port {port}/{protocol} already belongs to Service {owner}: not served for this one");
+        let owner = host_ports::owner(owner);
+        let message = format!("{ip} port {port}/{protocol} already belongs to {owner}: not served for this one");
         self.waiting.entry(claim.key).or_default().insert(name.clone());
         Err(Box::new(Diagnostic {
             remedy: Some("give one of the two another address or port".to_owned()),

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::ServiceName;
+use super::host_ports::HostPorts;
 use super::slices::{Mirrored, Selectors};
 use crate::objects::model::{EndpointSlice, Labels, Node, Object, ObjectKey, Pod, Service};
 use crate::policy::contract::Label;
@@ -20,6 +21,8 @@ pub(super) type ClassId = u64;
 pub(super) struct Dirty {
     /// Services that came, went or changed themselves.
     pub(super) services: BTreeSet<ServiceName>,
+    /// Those of them that were deleted, though they may be there again: what comes then is new, whatever its name.
+    pub(super) deleted: BTreeSet<ServiceName>,
     /// Services whose hand-written endpoints changed.
     pub(super) hand_written: BTreeSet<ServiceName>,
     /// Ports some of whose pods changed.
@@ -71,6 +74,7 @@ pub(super) struct Index {
     /// Namespace and name of the pods on a node.
     on_node: HashMap<String, BTreeSet<(String, String)>>,
     next_class: ClassId,
+    pub(super) host_ports: HostPorts,
 }
 
 /// What a namespace holds.
@@ -127,6 +131,11 @@ pub(super) struct Class {
 }
 
 impl Index {
+    /// A Service, or what stands for a pod's host ports.
+    pub(super) fn service(&self, name: &ServiceName) -> Option<&Arc<Service>> {
+        self.services.get(name).or_else(|| self.host_ports.service(name))
+    }
+
     pub(super) fn namespace(&self, name: &str) -> Option<&Namespace> {
         self.namespaces.get(name)
     }
@@ -145,7 +154,12 @@ impl Index {
                     dirty.services.insert(name);
                 }
             }
-            Change::Put(Object::Pod(pod)) => self.put_pod(pod, now_ms, dirty),
+            Change::Put(Object::Pod(pod)) => {
+                let (namespace, name) = (pod.meta.namespace.clone(), pod.meta.name.clone());
+                if self.put_pod(pod, now_ms, dirty) {
+                    self.settle_host_ports(&namespace, &name, own_node, dirty);
+                }
+            }
             Change::Put(Object::Node(node)) => {
                 let name = node.meta.name.clone();
                 self.change_node(&name, Some(node), own_node, dirty);
@@ -168,9 +182,13 @@ impl Index {
             Kind::Service => {
                 self.services.remove(&name);
                 self.namespace_mut(&name.namespace).probed.remove(&name.name);
+                dirty.deleted.insert(name.clone());
                 dirty.services.insert(name);
             }
-            Kind::Pod => self.remove_pod(&key.namespace, &key.name, dirty),
+            Kind::Pod => {
+                self.remove_pod(&key.namespace, &key.name, dirty);
+                self.settle_host_ports(&key.namespace, &key.name, own_node, dirty);
+            }
             Kind::Node => self.change_node(&key.name, None, own_node, dirty),
             Kind::Endpoints => {
                 self.namespace_mut(&key.namespace).endpoints.remove(&key.name);
@@ -181,11 +199,12 @@ impl Index {
         }
     }
 
-    fn put_pod(&mut self, pod: Arc<Pod>, now_ms: u64, dirty: &mut Dirty) {
+    /// False if nothing that matters changed.
+    fn put_pod(&mut self, pod: Arc<Pod>, now_ms: u64, dirty: &mut Dirty) -> bool {
         let (namespace, name) = (pod.meta.namespace.clone(), pod.meta.name.clone());
         let before = self.namespaces.get(&namespace).and_then(|known| known.pods.get(&name));
         if before.is_some_and(|before| same_backend(&before.pod, &pod)) {
-            return;
+            return false;
         }
         let (was_ready, since) = before.map_or((false, 0), |before| (before.ready(), before.ready_since_ms));
         let probed = before.and_then(|before| before.probed);
@@ -211,6 +230,7 @@ impl Index {
             dirty.touch(&namespace, class);
         }
         known.pods.insert(name, PodEntry { pod, class, node, probed, ready_since_ms });
+        true
     }
 
     fn remove_pod(&mut self, namespace: &str, name: &str, dirty: &mut Dirty) {
@@ -290,7 +310,10 @@ impl Index {
         dirty.capacity |= before.as_ref().map(capacity) != now.map(capacity);
         // Without Node objects every node that a pod names exists; with the first one, only those do.
         let (count, came) = (self.nodes.len(), before.is_none() && now.is_some());
-        dirty.all |= (came && count == 1) || (before.is_some() && count == 0);
+        if (came && count == 1) || (before.is_some() && count == 0) {
+            dirty.all = true;
+            self.settle_homeless(own_node, dirty);
+        }
     }
 
     /// The ports with pods on a node, and the Services whose hand-written endpoints name it.
@@ -494,7 +517,7 @@ pub(super) fn selects(selector: &Labels, labels: &Labels) -> bool {
 
 /// Whether no Service could tell one from the other: annotations and the place in a file do not count.
 fn same_backend(a: &Pod, b: &Pod) -> bool {
-    let state = |pod: &Pod| (pod.ready, pod.finished, pod.meta.terminating, pod.weight);
+    let state = |pod: &Pod| (pod.ready, pod.finished, pod.meta.terminating, pod.weight, pod.host_network);
     let name = |pod: &Pod| (pod.hostname.clone(), pod.subdomain.clone());
     state(a) == state(b)
         && a.meta.labels == b.meta.labels

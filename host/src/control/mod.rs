@@ -5,11 +5,15 @@
 mod allocation;
 mod bands;
 mod endpoints;
+mod families;
 mod frontends;
+mod health_checks;
+mod host_ports;
 mod index;
 mod loads;
 pub mod node_ports;
 mod plans;
+mod pool;
 mod port;
 mod round;
 mod slices;
@@ -25,7 +29,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use self::allocation::Allocation;
+pub use self::allocation::Allocation;
 use self::index::{Dirty, Index};
 use self::port::PortState;
 use self::slices::Slices;
@@ -45,10 +49,12 @@ pub struct Settings {
     pub node_port_addresses: Vec<IpAddr>,
     /// The machine's own addresses: clients from there are the node, endpoints there are local.
     pub node_addresses: Vec<IpAddr>,
-    /// Where cluster IPs come from; those that are allocated, from the first.
+    /// Where cluster IPs come from; those that are allocated, from the first of each family. The first one's family is the primary.
     pub service_ranges: Vec<IpNet>,
     /// Where node ports come from.
     pub node_port_range: RangeInclusive<u16>,
+    /// Where load-balancer addresses come from; none: Services of that type stay pending, unless somebody else gives them one.
+    pub load_balancer_pools: Vec<IpNet>,
     /// Clients from there are pods.
     pub pod_ranges: Vec<IpNet>,
 }
@@ -63,6 +69,7 @@ impl Default for Settings {
             node_addresses: Vec::new(),
             service_ranges: vec![service_range.into()],
             node_port_range: 30000..=32767,
+            load_balancer_pools: Vec::new(),
             pod_ranges: Vec::new(),
         }
     }
@@ -92,6 +99,7 @@ pub struct Controller {
     index: Index,
     dirty: Dirty,
     allocator: allocation::Allocator,
+    pool: pool::Pool,
     frontends: frontends::Frontends,
     services: BTreeMap<ServiceName, Applied>,
     /// Services that are not applied as they stand, and why.
@@ -111,6 +119,10 @@ struct Applied {
     frontends: BTreeMap<FrontendKey, (FrontendKind, ServiceId)>,
     /// Addresses that another Service has.
     missed: BTreeSet<FrontendKey>,
+    /// Its health-check node port, as the table has it.
+    health_check: Option<u16>,
+    /// What it was not given.
+    wanting: Vec<Diagnostic>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -141,6 +153,7 @@ impl Controller {
             index: Index::default(),
             dirty: Dirty { origins: true, ..Dirty::default() },
             allocator: allocation::Allocator::new(&settings.service_ranges, settings.node_port_range.clone()),
+            pool: pool::Pool::new(&settings.load_balancer_pools),
             frontends: frontends::Frontends::default(),
             services: BTreeMap::new(),
             refused: BTreeMap::new(),
@@ -230,6 +243,21 @@ impl Controller {
         all
     }
 
+    /// What a Service was given. None for those that are not in force.
+    pub fn allocation(&self, namespace: &str, name: &str) -> Option<&Allocation> {
+        Some(&self.applied(namespace, name)?.allocation)
+    }
+
+    /// Where a Service answers as a load balancer: what its status says or, where nobody wrote anything there, what it was given from the
+    /// host's pools. Empty while it is pending.
+    pub fn load_balancer_ips(&self, namespace: &str, name: &str) -> &[IpAddr] {
+        self.applied(namespace, name).map_or(&[], |applied| frontends::load_balancer_ips(&applied.service, &applied.allocation))
+    }
+
+    fn applied(&self, namespace: &str, name: &str) -> Option<&Applied> {
+        self.services.get(&ServiceName { namespace: namespace.to_owned(), name: name.to_owned() })
+    }
+
     /// The last table with every endpoint masked that has left since. No policy is asked, so this is quick; `None` if nothing left.
     pub fn masked_table(&mut self) -> Option<Update> {
         let mut touched = self.dirty.ports.clone();
@@ -237,7 +265,7 @@ impl Controller {
         touched.extend(on_nodes);
         touched.extend(self.dirty.hand_written.iter().filter_map(|name| self.services.get(name)).flat_map(|s| s.ports.values()));
         let mut table = Table::clone(&self.table);
-        let mut masked_any = false;
+        let mut checked = BTreeSet::new();
         for id in touched {
             let Some(state) = self.ports.get_mut(&id) else { continue };
             let left = state.left(&self.index, &self.settings, 0);
@@ -245,11 +273,12 @@ impl Controller {
             let masked = Arc::new(Port { masked: left.into_iter().collect(), ..Port::clone(entry) });
             state.entry = Some(Arc::clone(&masked));
             table.ports.set(id as usize, Some(masked));
-            masked_any = true;
+            checked.insert(state.key.service.clone());
         }
-        if !masked_any {
+        if checked.is_empty() {
             return None;
         }
+        self.settle_health_checks(&checked, &mut table);
         table.generation += 1;
         self.table = Arc::new(table);
         let table = Arc::clone(&self.table);
@@ -267,7 +296,7 @@ impl Controller {
     }
 }
 
-/// Namespace and name of a Service.
+/// Namespace and name of a Service, or of what stands for a pod's host ports.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 struct ServiceName {
     namespace: String,
@@ -301,6 +330,13 @@ impl Family {
     fn holds(self, ip: IpAddr) -> bool {
         self == Self::of(ip)
     }
+
+    fn other(self) -> Self {
+        match self {
+            Self::V4 => Self::V6,
+            Self::V6 => Self::V4,
+        }
+    }
 }
 
 /// What makes a Service port that port: its number and protocol (kubernetes-semantics 1.2), in a family.
@@ -320,8 +356,7 @@ impl PortKey {
 
 /// Something wrong with a field of a Service, or with all of it (`""`).
 fn about(service: &Service, field: &str, severity: Severity, message: String) -> Diagnostic {
-    let object = format!("Service {}/{}", service.meta.namespace, service.meta.name);
-    Diagnostic::about(object, &service.meta, field, severity, message)
+    Diagnostic::about(host_ports::owner(&ServiceName::of(&service.meta)), &service.meta, field, severity, message)
 }
 
 /// The field of the nth of a Service's cluster IPs.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-/// What `--node-port-addresses` says: `CIDR,…`, `primary` or `all`.
+/// What `--node-port-addresses` says: `CIDR,…` (an address is the range of itself), `primary` or `all`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum NodePortAddresses {
     /// The own addresses in these ranges. A family without a range has all of its addresses, as with kube-proxy
@@ -32,7 +32,11 @@ impl FromStr for NodePortAddresses {
             "primary" => Ok(Self::Primary),
             "all" => Ok(Self::All),
             ranges => {
-                let range = |part: &str| part.trim().parse().map_err(|_| NotAddresses(part.trim().to_owned()));
+                let address = |part: &str| part.parse().map(|ip: IpAddr| IpNet::from(ip));
+                let range = |part: &str| {
+                    let part = part.trim();
+                    part.parse().or_else(|_| address(part)).map_err(|_| NotAddresses(part.to_owned()))
+                };
                 ranges.split(',').map(range).collect::<Result<_, _>>().map(Self::Ranges)
             }
         }

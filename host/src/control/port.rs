@@ -2,7 +2,10 @@
 //! made of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
+
+use ipnet::IpNet;
 
 use super::endpoints::{self, Wanted};
 use super::index::{ClassId, Index};
@@ -24,6 +27,8 @@ pub(super) struct PortState {
     pub(super) service: Arc<Service>,
     /// Its place in `service.ports`.
     pub(super) at: usize,
+    /// The Service's load-balancer addresses, whoever gave them.
+    pub(super) load_balancer_ips: Vec<IpAddr>,
     pub(super) selector: StageState<Selection>,
     pub(super) traffic_policy: StageState<Cut>,
     pub(super) balancer: StageState<SetPlans>,
@@ -63,6 +68,7 @@ impl PortState {
             key,
             service,
             at,
+            load_balancer_ips: Vec::new(),
             selector: StageState::default(),
             traffic_policy: StageState::default(),
             balancer: StageState::default(),
@@ -173,7 +179,7 @@ impl PortState {
             id: self.id,
             generation: around.generation,
             record: Arc::new(base),
-            options: options(&service, self.key.family, around.settings),
+            options: options(&service, self.source_ranges(around)),
             endpoints: made,
             masked: Arc::default(),
             groups,
@@ -211,6 +217,13 @@ impl PortState {
         left.map(|(slot, _)| slot as Slot).chain(entry.masked.iter().copied()).collect()
     }
 
+    fn source_ranges(&self, around: &Surroundings<'_>) -> Vec<IpNet> {
+        let object = around.index.nodes.get(&around.settings.node.name);
+        let node = around.settings.node_addresses.iter().chain(object.iter().flat_map(|object| &object.addresses));
+        let node: Vec<IpAddr> = node.copied().collect();
+        source_ranges(&self.service.load_balancer_source_ranges, self.key.family == Family::V4, &node, &self.load_balancer_ips)
+    }
+
     fn wanted<'a>(&'a self, before: &'a [Endpoint], classes: &'a BTreeMap<ClassId, Option<u32>>) -> Wanted<'a> {
         Wanted { service: &self.service, port: self.port(), family: self.key.family, classes, before, hints: Hints::None }
     }
@@ -239,15 +252,13 @@ impl PortState {
     }
 }
 
-fn options(service: &Service, family: Family, settings: &Settings) -> PortOptions {
-    let balancers = &service.load_balancer_ips;
-    let v4 = family == Family::V4;
+fn options(service: &Service, source_ranges: Vec<IpNet>) -> PortOptions {
     PortOptions {
         affinity: service.affinity,
         max_connection_age: service.options.max_connection_age,
         proxy_protocol: service.options.proxy_protocol,
         refuse_on_failure: service.options.refuse_on_failure,
-        source_ranges: source_ranges(&service.load_balancer_source_ranges, v4, &settings.node_addresses, balancers),
+        source_ranges,
         drain: service.options.drain,
         udp_idle_timeout: service.options.udp_idle_timeout,
     }

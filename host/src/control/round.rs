@@ -1,13 +1,14 @@
 //! One rebuild, from what is dirty to a table: Services are admitted, their ports and addresses settled, the touched ports planned.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::frontends::{self, Claim};
 use super::index::Dirty;
 use super::port::{Outcome, PortState, Surroundings};
 use super::stages::Session;
-use super::{Applied, Controller, Family, PortKey, ServiceName, Update, renew};
+use super::{Applied, Controller, Family, PortKey, ServiceName, Update, health_checks, host_ports, pool, renew};
 use crate::objects::model::{Diagnostic, Service};
 use crate::policy::contract::Planner;
 use crate::table::{Frontend, Origins, ServiceId, Table};
@@ -23,6 +24,8 @@ struct Round<'a> {
     changed: Vec<ServiceId>,
     removed: Vec<ServiceId>,
     arisen: Vec<Diagnostic>,
+    /// Services whose health checks may say something else.
+    checked: BTreeSet<ServiceName>,
 }
 
 pub(super) fn run(controller: &mut Controller, planner: &mut dyn Planner, now_ms: u64, keep_going: &mut dyn FnMut() -> bool) -> Update {
@@ -41,11 +44,14 @@ pub(super) fn run(controller: &mut Controller, planner: &mut dyn Planner, now_ms
         changed: Vec::new(),
         removed: Vec::new(),
         arisen: Vec::new(),
+        checked: BTreeSet::new(),
     };
-    controller.settle_origins(&dirty, &mut round);
-    let mut settled = controller.settle_services(&dirty.services, &mut round);
+    let ranged = controller.settle_origins(&dirty, &mut round);
+    let mut settled = controller.settle_services(&dirty, &mut round);
+    settled.extend(ranged);
     settled.extend(controller.settle_slices(&dirty, &mut round.arisen));
     controller.plan_ports(dirty, settled, &mut round);
+    round.touched |= controller.settle_health_checks(&round.checked, &mut round.table);
     if round.touched {
         controller.table = Arc::new(round.table);
     }
@@ -59,70 +65,121 @@ pub(super) fn run(controller: &mut Controller, planner: &mut dyn Planner, now_ms
 }
 
 impl Controller {
-    /// Who is this node, and who is a pod.
-    fn settle_origins(&mut self, dirty: &Dirty, round: &mut Round<'_>) {
-        let object = self.index.nodes.get(&self.settings.node.name);
-        if dirty.origins {
-            let own = self.settings.node_addresses.iter();
-            let addresses: BTreeSet<_> = own.chain(object.iter().flat_map(|object| &object.addresses)).copied().collect();
-            round.table.origins = Origins {
-                pods: self.index.pod_addresses.clone(),
-                pod_ranges: self.settings.pod_ranges.clone().into(),
-                node: addresses.into_iter().collect(),
-            };
-            round.table.service_ranges = self.settings.service_ranges.clone().into();
-            round.touched = true;
+    /// Who is this node, and who is a pod. Returns the ports that may answer other clients, now that the node is where it is.
+    fn settle_origins(&mut self, dirty: &Dirty, round: &mut Round<'_>) -> BTreeSet<ServiceId> {
+        if !dirty.origins {
+            return BTreeSet::new();
         }
+        let object = self.index.nodes.get(&self.settings.node.name);
+        let own = self.settings.node_addresses.iter();
+        let addresses: BTreeSet<_> = own.chain(object.iter().flat_map(|object| &object.addresses)).copied().collect();
+        let node: Arc<[IpAddr]> = addresses.into_iter().collect();
+        let moved = node != round.table.origins.node;
+        round.table.origins = Origins { pods: self.index.pod_addresses.clone(), pod_ranges: self.settings.pod_ranges.clone().into(), node };
+        round.table.service_ranges = self.settings.service_ranges.clone().into();
+        round.touched = true;
+        let ranged = self.ports.values().filter(|port| moved && !port.service.load_balancer_source_ranges.is_empty());
+        ranged.map(|port| port.id).collect()
     }
 
     /// Admits Services, and settles their ports and addresses. Returns the ports to plan.
-    fn settle_services(&mut self, dirty: &BTreeSet<ServiceName>, round: &mut Round<'_>) -> BTreeSet<ServiceId> {
+    fn settle_services(&mut self, dirty: &Dirty, round: &mut Round<'_>) -> BTreeSet<ServiceId> {
         let mut to_plan = BTreeSet::new();
-        if dirty.is_empty() {
+        if dirty.services.is_empty() {
             return to_plan;
         }
         let mut claims: BTreeMap<ServiceName, Vec<Claim>> = BTreeMap::new();
-        let gone: Vec<_> = dirty.iter().filter(|name| !self.index.services.contains_key(*name)).cloned().collect();
+        let is_gone = |name: &&ServiceName| dirty.deleted.contains(name) || self.index.service(name).is_none();
+        let gone: Vec<_> = dirty.services.iter().filter(is_gone).cloned().collect();
         for name in gone {
             self.allocator.release(&name);
+            self.pool.release(&name);
             self.refused.remove(&name);
             self.remove_service(&name, &mut claims, round);
         }
-        for name in self.admit(dirty, round) {
+        for name in self.admit(&dirty.services, round) {
             self.settle_ports(&name, &mut to_plan, round);
             if let Some(applied) = self.services.get(&name) {
                 claims.insert(name.clone(), frontends::claims(&name, &applied.service, &applied.allocation, &self.settings));
             }
+            round.checked.insert(name);
         }
         self.settle_frontends(claims, round);
         to_plan
     }
 
     /// The names of the Services that are in force anew. Those that were refused before try again: what they want may be free now.
-    fn admit(&mut self, dirty: &BTreeSet<ServiceName>, round: &mut Round<'_>) -> Vec<ServiceName> {
+    fn admit(&mut self, dirty: &BTreeSet<ServiceName>, round: &mut Round<'_>) -> BTreeSet<ServiceName> {
         let names = dirty.iter().chain(self.refused.keys());
-        let wanted: BTreeMap<_, _> = names.filter_map(|name| Some((name.clone(), Arc::clone(self.index.services.get(name)?)))).collect();
+        let (pods, names): (BTreeSet<_>, BTreeSet<_>) = names.cloned().partition(|name| name.pod().is_some());
+        let mut admitted = self.admit_pods(pods);
+        let wanted = self.next_versions(names);
         let outcomes = self.allocator.admit(&wanted.iter().map(|(name, service)| (name.clone(), service.as_ref())).collect());
-        let mut admitted = Vec::new();
+        let mut wishes = BTreeMap::new();
         for (name, outcome) in outcomes {
             let Some(service) = wanted.get(&name) else { continue };
             match outcome {
                 Ok(allocation) => {
                     self.refused.remove(&name);
+                    match pool::wish(service, &allocation) {
+                        Some(wish) => {
+                            wishes.insert(name.clone(), wish);
+                        }
+                        None => self.pool.release(&name),
+                    }
                     let applied = self.services.entry(name.clone()).or_insert_with(|| Applied::new(Arc::clone(service)));
                     applied.service = Arc::clone(service);
                     applied.allocation = allocation;
+                    applied.wanting.clear();
                     self.slices.pend(&name);
-                    admitted.push(name);
+                    admitted.insert(name);
                 }
                 Err(problems) => renew(self.refused.entry(name).or_default(), problems, &mut round.arisen),
             }
         }
+        admitted.extend(self.settle_pool(wishes));
         admitted
+    }
+
+    /// What is asked of these Services now. A version that may not follow the one in force is refused here, before it can ask for
+    /// addresses.
+    fn next_versions(&self, names: BTreeSet<ServiceName>) -> BTreeMap<ServiceName, Arc<Service>> {
+        let asked = |name: ServiceName| Some((name.clone(), Arc::clone(self.index.services.get(&name)?)));
+        names.into_iter().filter_map(asked).collect()
+    }
+
+    /// Pods ask for nothing that is allocated.
+    fn admit_pods(&mut self, names: BTreeSet<ServiceName>) -> BTreeSet<ServiceName> {
+        let mut admitted = BTreeSet::new();
+        for name in names {
+            let Some(service) = self.index.service(&name).map(Arc::clone) else { continue };
+            let applied = self.services.entry(name.clone()).or_insert_with(|| Applied::new(Arc::clone(&service)));
+            applied.allocation = host_ports::allocation(&service, &self.settings);
+            applied.wanting = host_ports::unreachable(&service, &applied.allocation).into_iter().collect();
+            applied.service = service;
+            admitted.insert(name);
+        }
+        admitted
+    }
+
+    /// Hands out load-balancer addresses. Returns those whose addresses may have changed.
+    fn settle_pool(&mut self, wishes: BTreeMap<ServiceName, pool::Wish>) -> BTreeSet<ServiceName> {
+        let mut settled = BTreeSet::new();
+        for (name, given) in self.pool.settle(wishes) {
+            let Some(applied) = self.services.get_mut(&name) else { continue };
+            let place = |owner: &ServiceName| self.allocator.place_of(owner).to_owned();
+            applied.wanting = given.lack.iter().map(|lack| self.pool.diagnostic(&applied.service, lack, place)).collect();
+            applied.allocation.load_balancer_ips = given.ips;
+            settled.insert(name);
+        }
+        settled
     }
 
     fn remove_service(&mut self, name: &ServiceName, claims: &mut BTreeMap<ServiceName, Vec<Claim>>, round: &mut Round<'_>) {
         let Some(applied) = self.services.remove(name) else { return };
+        if let Some(number) = applied.health_check {
+            health_checks::forget(&mut round.table, name, number);
+        }
         self.frontends.stop_waiting(name, &applied.missed);
         for key in applied.frontends.keys() {
             round.table.frontends.remove(key);
@@ -149,7 +206,8 @@ impl Controller {
     fn settle_ports(&mut self, name: &ServiceName, to_plan: &mut BTreeSet<ServiceId>, round: &mut Round<'_>) {
         let Some(applied) = self.services.get_mut(name) else { return };
         let service = Arc::clone(&applied.service);
-        let families: BTreeSet<Family> = frontends::families(&applied.allocation);
+        let families: BTreeSet<Family> = frontends::families(name, &service, &applied.allocation);
+        let load_balancer_ips = frontends::load_balancer_ips(&service, &applied.allocation).to_vec();
         let ports = service.ports.iter().enumerate();
         let wanted: BTreeMap<PortKey, usize> =
             ports.flat_map(|(at, port)| families.iter().map(move |family| (PortKey::new(name, port, *family), at))).collect();
@@ -163,6 +221,7 @@ impl Controller {
             let state = self.ports.entry(id).or_insert_with(|| PortState::new(id, key, Arc::clone(&service), at));
             state.service = Arc::clone(&service);
             state.at = at;
+            state.load_balancer_ips.clone_from(&load_balancer_ips);
             let selecting = &mut self.index.namespace_mut(&name.namespace).selecting;
             if service.selector.is_some() {
                 selecting.insert(id)
@@ -225,7 +284,8 @@ impl Controller {
         for name in claims.keys() {
             let Some(applied) = self.services.get_mut(name) else { continue };
             let mut now = problems.remove(name).unwrap_or_default();
-            now.extend(frontends::foreign_addresses(&applied.service, &applied.allocation));
+            now.extend(applied.wanting.iter().cloned());
+            now.extend(frontends::foreign_addresses(name, &applied.service, &applied.allocation));
             renew(&mut applied.diagnostics, now, &mut round.arisen);
         }
     }
@@ -281,6 +341,7 @@ impl Controller {
         if outcome == Outcome::Unchanged {
             return;
         }
+        round.checked.insert(state.key.service.clone());
         while round.table.ports.len() <= id as usize {
             round.table.ports.push_back(None);
         }
@@ -300,6 +361,8 @@ impl Applied {
             ports: BTreeMap::new(),
             frontends: BTreeMap::new(),
             missed: BTreeSet::new(),
+            health_check: None,
+            wanting: Vec::new(),
             diagnostics: Vec::new(),
         }
     }

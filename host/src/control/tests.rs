@@ -4,13 +4,18 @@
 
 mod addresses;
 mod endpoints;
+mod families;
 mod findings;
+mod health_checks;
 mod hints;
 mod history;
+mod host_ports;
 mod increments;
+mod load_balancers;
 mod mirroring;
 mod policies;
 mod probes;
+mod scarcity;
 mod settings;
 mod slice_churn;
 mod slices;

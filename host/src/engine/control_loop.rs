@@ -116,7 +116,7 @@ impl ControlLoop {
             connect_timeout: options.connect_timeout,
             hash_key: options.hash_key,
             transparent: Arc::clone(&transparent),
-            udp: Default::default(),
+            udp: options.udp,
             seed,
             clock,
         };

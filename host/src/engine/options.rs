@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::admin::Token;
 use crate::control;
+use crate::dataplane::UdpLimits;
 use crate::policy::limits::Limits;
 use crate::route::HashKey;
 
@@ -51,6 +52,10 @@ pub struct Options {
     pub connect_timeout: Duration,
     /// How long SIGTERM waits for connections.
     pub drain_timeout: Duration,
+    /// Whether `exec` probes run on this host.
+    pub allow_exec_probes: bool,
+    /// Of UDP flows.
+    pub udp: UdpLimits,
     /// The machine's own addresses, which are bound as they are.
     pub own_addresses: Vec<IpAddr>,
 }

@@ -54,6 +54,20 @@ pub struct Table {
     pub origins: Origins,
     /// Where cluster IPs come from: what is dialled in there and is no Service's is dropped (kubernetes-semantics 3.9).
     pub service_ranges: Arc<[IpNet]>,
+    /// By health-check node port.
+    pub health_checks: Map<u16, HealthCheck>,
+}
+
+/// What a health-check node port says of its Service (kubernetes-semantics 3.15).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthCheck {
+    /// The Service's namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Endpoints on this node that are ready: unique addresses, over all ports. Of a Service in both families, the count of the family
+    /// that has more, so that a pod with an address in each counts once.
+    pub local_endpoints: u32,
 }
 
 /// Who is a pod, who is the node.

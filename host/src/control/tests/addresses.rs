@@ -1,7 +1,7 @@
 //! Cluster IPs, node ports and who answers where.
 
 use super::support::*;
-use crate::objects::model::{ClusterIp, Kind, Protocol, Service, ServicePort, ServiceType};
+use crate::objects::model::{ClusterIp, IpFamilyPolicy, Kind, Protocol, Service, ServicePort, ServiceType};
 
 #[test]
 fn an_allocation_is_a_function_of_the_name() {
@@ -84,11 +84,27 @@ fn a_change_that_cannot_be_admitted_leaves_the_service_as_it_was() {
 }
 
 #[test]
-fn an_address_moves_from_one_service_to_another_in_one_change() {
-    let mut bench = Bench::with(vec![fixed("web", "10.96.0.5").put(), service("db").put()]);
-    bench.change(vec![fixed("web", "10.96.0.9").put(), fixed("db", "10.96.0.5").put()]);
-    assert_eq!(bench.cluster_ip("web").as_deref(), Some("10.96.0.9"));
-    assert_eq!(bench.cluster_ip("db").as_deref(), Some("10.96.0.5"));
+fn a_node_port_moves_from_one_service_to_another_in_one_change() {
+    let with = |name: &str, number: u16| {
+        let mut service = node_port_service(name);
+        service.ports[0].node_port = Some(number);
+        service
+    };
+    let mut bench = Bench::with(vec![with("web", 30005).put(), node_port_service("db").put()]);
+    bench.change(vec![with("web", 30009).put(), with("db", 30005).put()]);
+    assert_eq!((bench.node_ports("web"), bench.node_ports("db")), (vec![30009], vec![30005]));
+}
+
+#[test]
+fn a_service_that_is_deleted_and_made_again_is_another() {
+    let mut bench = Bench::with(vec![fixed("web", "10.96.0.5").put(), fixed("db", "10.96.0.6").put()]);
+    let id = bench.port("web:80").id;
+    let update = bench.change(vec![delete(Kind::Service, "web"), service("web").put()]);
+    assert_eq!(bench.cluster_ip("web").as_deref(), Some("10.99.106.79"), "it is given what any new one would be");
+    assert_eq!(update.removed, [id]);
+    assert_ne!(bench.port("web:80").id, id);
+    bench.change(vec![fixed("heir", "10.96.0.5").put()]);
+    assert_eq!(bench.cluster_ip("heir").as_deref(), Some("10.96.0.5"));
 }
 
 #[test]
@@ -145,9 +161,7 @@ fn only_types_with_node_ports_get_them() {
 fn a_full_range_spills_into_the_static_band_and_then_says_so() {
     let mut settings = settings();
     settings.service_ranges = vec!["10.96.0.0/27".parse().unwrap()];
-    let mut bench = Bench::new();
-    bench.controller = crate::control::Controller::new(settings);
-    bench.controller.catalogue(catalogue());
+    let mut bench = Bench::of(settings);
     let names: Vec<String> = (0..31).map(|n| format!("s{n:02}")).collect();
     let update = bench.change(names.iter().map(|name| service(name).put()).collect());
     let given: std::collections::BTreeSet<_> = names.iter().filter_map(|name| bench.cluster_ip(name)).collect();
@@ -189,10 +203,12 @@ fn families_are_worlds_apart() {
     let mut settings = settings();
     settings.service_ranges.push("fd00:10:96::/112".parse().unwrap());
     settings.node_port_addresses.push(ip("::1"));
-    let mut bench = Bench::new();
-    bench.controller = crate::control::Controller::new(settings);
-    bench.controller.catalogue(catalogue());
-    let both = Service { cluster_ip: ClusterIp::Fixed(vec![ip("10.96.0.5"), ip("fd00:10:96::5")]), ..node_port_service("web") };
+    let mut bench = Bench::of(settings);
+    let both = Service {
+        cluster_ip: ClusterIp::Fixed(vec![ip("10.96.0.5"), ip("fd00:10:96::5")]),
+        ip_family_policy: Some(IpFamilyPolicy::RequireDualStack),
+        ..node_port_service("web")
+    };
     let mut dual = pod("a", "web", "10.244.0.1");
     dual.addresses.push(ip("fd00::a"));
     let foreign = Service { external_ips: vec![ip("2001:db8::1")], ..service("four") };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::control::{Controller, Settings, Update};
+use crate::control::{Allocation, Controller, Settings, Update};
 use crate::objects::model::{
     ClusterIp, Conditions, ContainerPort, Diagnostic, EndpointAddress, EndpointPort, EndpointSlice, EndpointSubset, Endpoints, FieldPlace,
     IpFamily, Kind, Labels, Locality, Location, Meta, Node, Object, ObjectKey, Pod, Protocol, Service, ServiceOptions, ServicePort,
@@ -286,6 +286,14 @@ pub(super) fn settings() -> Settings {
     }
 }
 
+/// With ranges of both families, IPv4 the primary.
+pub(super) fn dual_stack() -> Settings {
+    let mut settings = settings();
+    settings.service_ranges.push("fd00:10:96::/112".parse().unwrap());
+    settings.node_port_addresses.push(ip("::1"));
+    settings
+}
+
 /// A controller and its planner.
 pub(super) struct Bench {
     pub(super) controller: Controller,
@@ -295,7 +303,12 @@ pub(super) struct Bench {
 
 impl Bench {
     pub(super) fn new() -> Self {
-        let mut controller = Controller::new(settings());
+        Self::of(settings())
+    }
+
+    /// A host with these settings.
+    pub(super) fn of(settings: Settings) -> Self {
+        let mut controller = Controller::new(settings);
         controller.catalogue(catalogue());
         Self { controller, planner: Native::default(), now_ms: 1000 }
     }
@@ -309,7 +322,11 @@ impl Bench {
     }
 
     pub(super) fn with(changes: Vec<Change>) -> Self {
-        let mut bench = Self::new();
+        Self::with_settings(settings(), changes)
+    }
+
+    pub(super) fn with_settings(settings: Settings, changes: Vec<Change>) -> Self {
+        let mut bench = Self::of(settings);
         bench.change(changes);
         bench
     }
@@ -363,6 +380,11 @@ impl Bench {
         address.rsplit_once(':').map(|(address, _)| address.to_owned())
     }
 
+    /// What a Service was given.
+    pub(super) fn allocation(&self, service: &str) -> Allocation {
+        self.controller.allocation("default", service).cloned().unwrap_or_default()
+    }
+
     pub(super) fn node_ports(&self, service: &str) -> Vec<u16> {
         let of = |text: &String| text.strip_prefix("NodePort 127.0.0.1:")?.split(' ').next()?.parse().ok();
         self.answers(service).iter().filter_map(of).collect()
@@ -412,6 +434,9 @@ pub(super) fn normalised(table: &Table) -> BTreeMap<String, String> {
         let FrontendKey { ip, port, protocol } = key;
         let owner = table.port(frontend.service).map(|port| name(port));
         all.insert(format!("{ip}:{port}/{protocol:?}"), format!("{:?} {owner:?}", frontend.kind));
+    }
+    for (number, check) in &table.health_checks {
+        all.insert(format!("health check {number}"), format!("{check:?}"));
     }
     let mut pods: Vec<_> = table.origins.pods.keys().collect();
     pods.sort();
