@@ -128,7 +128,7 @@ mod tests {
     #[test]
     fn what_is_neither_is_refused_with_what_is() {
         for (text, part) in
-            [("", ""), ("primary,192.0.2.0/24", "primary"), ("192.0.2.0/24,", ""), ("192.0.2.1", "192.0.2.1"), ("every", "every")]
+            [("", ""), ("primary,192.0.2.0/24", "primary"), ("192.0.2.0/24,", ""), ("192.0.2.256", "192.0.2.256"), ("every", "every")]
         {
             let error = text.parse::<NodePortAddresses>().unwrap_err();
             assert_eq!(error, NotAddresses(part.to_owned()), "{text}");

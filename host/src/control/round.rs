@@ -10,6 +10,7 @@ use super::port::{Outcome, PortState, Surroundings};
 use super::stages::Session;
 use super::{Applied, Controller, Family, PortKey, ServiceName, Update, health_checks, host_ports, pool, renew};
 use crate::objects::model::{Diagnostic, Service};
+use crate::objects::update::{Allocated, update};
 use crate::policy::contract::Planner;
 use crate::table::{Frontend, Origins, ServiceId, Table};
 
@@ -113,7 +114,7 @@ impl Controller {
         let names = dirty.iter().chain(self.refused.keys());
         let (pods, names): (BTreeSet<_>, BTreeSet<_>) = names.cloned().partition(|name| name.pod().is_some());
         let mut admitted = self.admit_pods(pods);
-        let wanted = self.next_versions(names);
+        let wanted = self.next_versions(names, round);
         let outcomes = self.allocator.admit(&wanted.iter().map(|(name, service)| (name.clone(), service.as_ref())).collect());
         let mut wishes = BTreeMap::new();
         for (name, outcome) in outcomes {
@@ -143,9 +144,16 @@ impl Controller {
 
     /// What is asked of these Services now. A version that may not follow the one in force is refused here, before it can ask for
     /// addresses.
-    fn next_versions(&self, names: BTreeSet<ServiceName>) -> BTreeMap<ServiceName, Arc<Service>> {
-        let asked = |name: ServiceName| Some((name.clone(), Arc::clone(self.index.services.get(&name)?)));
-        names.into_iter().filter_map(asked).collect()
+    fn next_versions(&mut self, names: BTreeSet<ServiceName>, round: &mut Round<'_>) -> BTreeMap<ServiceName, Arc<Service>> {
+        let mut wanted = BTreeMap::new();
+        for name in names {
+            let Some(asked) = self.index.services.get(&name) else { continue };
+            match self.services.get(&name).map_or_else(|| Ok(Arc::clone(asked)), |applied| applied.next(asked)) {
+                Ok(service) => drop(wanted.insert(name, service)),
+                Err(problems) => renew(self.refused.entry(name).or_default(), problems, &mut round.arisen),
+            }
+        }
+        wanted
     }
 
     /// Pods ask for nothing that is allocated.
@@ -354,6 +362,18 @@ impl Controller {
 }
 
 impl Applied {
+    /// The Service as it follows the one in force, with what it keeps of it; or why it may not (kubernetes-semantics 1.7, 1.20).
+    fn next(&self, asked: &Arc<Service>) -> Result<Arc<Service>, Vec<Diagnostic>> {
+        let numbers = self.service.ports.iter().zip(&self.allocation.node_ports);
+        let node_ports: Vec<(&str, u16)> = numbers.filter_map(|(port, number)| Some((port.name.as_str(), (*number)?))).collect();
+        let given = Allocated {
+            cluster_ips: &self.allocation.cluster_ips,
+            node_ports: &node_ports,
+            health_check_node_port: self.allocation.health_check_node_port,
+        };
+        update(&self.service, &given, asked).map(Arc::new)
+    }
+
     fn new(service: Arc<Service>) -> Self {
         Self {
             service,

@@ -27,8 +27,8 @@ use self::reconcile::{Made, Scene, Write};
 use self::topology::Capacity;
 use super::endpoints::Nodes;
 use super::index::Dirty;
-use super::{Allocation, Controller, Family, PortKey, ServiceName, Settings, renew};
-use crate::objects::model::{Diagnostic, EndpointSlice, Endpoints, IpFamily, IpFamilyPolicy, Labels, Service, ServiceType};
+use super::{Controller, Family, PortKey, ServiceName, renew};
+use crate::objects::model::{Diagnostic, EndpointSlice, Endpoints, IpFamily, Labels, Service, ServiceType};
 use crate::table::ServiceId;
 
 /// How often objects were written, since the start.
@@ -162,7 +162,7 @@ impl Controller {
         let namespace = self.index.namespace(&name.namespace);
         let scene = Scene {
             service,
-            families: &families(service, &applied.allocation, &self.settings),
+            families: &applied.allocation.families,
             pods: selector.map(|_| self.index.selected(name)),
             mirrored: namespace.and_then(|known| known.endpoints.get(&name.name)),
             nodes: Nodes { index: &self.index, settings: &self.settings },
@@ -202,22 +202,4 @@ impl Slices {
             } += 1;
         }
     }
-}
-
-/// The families that a Service has slices in, the primary first: those of its cluster IPs, else those that it asks for, else those of
-/// the host (row 1.9).
-fn families(service: &Service, allocation: &Allocation, settings: &Settings) -> Vec<IpFamily> {
-    let of = |v4: bool| if v4 { IpFamily::V4 } else { IpFamily::V6 };
-    let mut families: Vec<IpFamily> = allocation.cluster_ips.iter().map(|ip| of(ip.is_ipv4())).collect();
-    if families.is_empty() {
-        families.clone_from(&service.ip_families);
-    }
-    let single = matches!(service.ip_family_policy, None | Some(IpFamilyPolicy::SingleStack));
-    if families.is_empty() || (allocation.cluster_ips.is_empty() && !single) {
-        families.extend(settings.service_ranges.iter().map(|range| of(range.addr().is_ipv4())));
-        families.truncate(if single { 1 } else { families.len() });
-    }
-    let mut seen = BTreeSet::new();
-    families.retain(|family| seen.insert(*family));
-    families
 }

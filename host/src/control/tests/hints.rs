@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::slices::{slices, writes, written_by};
 use super::support::*;
-use crate::objects::model::{ClusterIp, IpFamily, Kind, Node, Pod, Service};
+use crate::objects::model::{ClusterIp, IpFamily, IpFamilyPolicy, Kind, Node, Pod, Service};
 use crate::store::Change;
 
 fn on(node: &str, pod: Pod) -> Pod {
@@ -243,7 +243,11 @@ fn what_was_given_stays_where_it_still_fits() {
 
 #[test]
 fn families_are_hinted_apart() {
-    let dual = Service { cluster_ip: ClusterIp::Fixed(vec![ip("10.96.0.9"), ip("fd00::9")]), ..aware() };
+    let dual = Service {
+        cluster_ip: ClusterIp::Fixed(vec![ip("10.96.0.9"), ip("fd00::9")]),
+        ip_family_policy: Some(IpFamilyPolicy::RequireDualStack),
+        ..aware()
+    };
     let pods = [("n-a", 2, true), ("n-b", 2, false)].into_iter().flat_map(|(node, count, both)| {
         (0..count).map(move |at| {
             let mut addresses = vec![ip(&format!("10.244.0.{}{at}", if both { 1 } else { 2 }))];

@@ -130,7 +130,11 @@ fn a_new_port_set_takes_over_the_slices_of_the_old() {
 
 #[test]
 fn a_service_with_a_selector_has_a_placeholder_in_each_family() {
-    let dual = Service { cluster_ip: ClusterIp::Fixed(vec![ip("10.96.0.9"), ip("fd00::9")]), ..service("web") };
+    let dual = Service {
+        cluster_ip: ClusterIp::Fixed(vec![ip("10.96.0.9"), ip("fd00::9")]),
+        ip_family_policy: Some(IpFamilyPolicy::RequireDualStack),
+        ..service("web")
+    };
     let mut bench = Bench::dual();
     bench.change(vec![dual.clone().put()]);
     let found: Vec<_> = slices(&bench).into_iter().map(|slice| (slice.family, slice.endpoints.len(), slice.ports.len())).collect();
