@@ -35,7 +35,8 @@ const BACKLOG: i32 = 128;
 pub async fn run(mut tables: watch::Receiver<Arc<Table>>, addresses: Vec<IpAddr>, health: Arc<ProxyHealth>, events: Arc<EventLog>) {
     let mut ports = Ports { addresses, health, events, open: BTreeMap::new(), failed: BTreeMap::new() };
     loop {
-        ports.settle(&tables.borrow_and_update().clone(), &tables);
+        let table = Arc::clone(&tables.borrow_and_update());
+        ports.settle(&table, &tables);
         let changed = async {
             if ports.failed.is_empty() {
                 return tables.changed().await;

@@ -10,6 +10,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
+use super::proxy_health::ProbeCounts;
 use crate::observe::{ServiceKey, Snapshot};
 use crate::policy::breaker::BreakerState;
 use crate::policy::counters::{FAULT_CLASSES, PolicyCounters};
@@ -30,10 +31,73 @@ pub struct Metrics {
     pub policies: Vec<PolicyCounters>,
     /// By policy and result.
     pub swaps: Vec<SwapCount>,
+    /// Attempts to probe.
+    pub probes: Vec<ProbeCount>,
+    /// `/healthz` and `/livez`.
+    pub health: ProbeCounts,
+    /// What became of changes.
+    pub sync: Sync,
     /// Lines written to the decision log.
     pub decision_log_written: u64,
     /// Lines that found its queue full.
     pub decision_log_dropped: u64,
+}
+
+/// How often something became of an attempt to probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeCount {
+    /// `container` or `endpoint`.
+    pub kind: &'static str,
+    /// `success`, `failure` or `unknown`.
+    pub result: &'static str,
+    /// How often.
+    pub count: u64,
+}
+
+/// What kube-proxy tells of its syncs, of which a table is the like here.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sync {
+    /// How many tables took so long, by the bounds of [`SYNC_BOUNDS`]; those beyond all of them last.
+    pub durations: [u64; SYNC_BOUNDS.len() + 1],
+    /// Seconds that all of them took.
+    pub seconds: f64,
+    /// When the last table was put in force, in seconds since 1970; 0: never.
+    pub last: f64,
+    /// When the last change was read; 0: never.
+    pub last_queued: f64,
+    /// Changes of Services, and of their endpoints.
+    pub service_changes: u64,
+    /// Likewise.
+    pub endpoint_changes: u64,
+    /// Service ports under a Local policy that have endpoints, and none here: internal, external.
+    pub no_local_endpoints: [u64; 2],
+}
+
+/// kube-proxy's buckets, in seconds: a millisecond, doubled fourteen times.
+pub(super) const SYNC_BOUNDS: [f64; 15] =
+    [0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024, 2.048, 4.096, 8.192, 16.384];
+
+impl Default for Sync {
+    fn default() -> Self {
+        Self {
+            durations: [0; SYNC_BOUNDS.len() + 1],
+            seconds: 0.0,
+            last: 0.0,
+            last_queued: 0.0,
+            service_changes: 0,
+            endpoint_changes: 0,
+            no_local_endpoints: [0; 2],
+        }
+    }
+}
+
+impl Sync {
+    /// A table took so long.
+    pub fn took(&mut self, time: std::time::Duration) {
+        let seconds = time.as_secs_f64();
+        self.durations[SYNC_BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(SYNC_BOUNDS.len())] += 1;
+        self.seconds += seconds;
+    }
 }
 
 /// How often something became of a swap.
@@ -98,6 +162,42 @@ impl Page {
         )
     }
 
+    /// Under kube-proxy's own names, so that its dashboards find them (kubernetes-semantics 3.18).
+    fn proxy(&self, families: &mut Families<'_, '_>) -> fmt::Result {
+        let (sync, health) = (&self.metrics.sync, &self.metrics.health);
+        families.histogram("kubeproxy_sync_proxy_rules_duration_seconds", "Time from a change to its table in force", sync)?;
+        families.seconds("kubeproxy_sync_proxy_rules_last_timestamp_seconds", "When the last table was put in force", sync.last)?;
+        families.seconds("kubeproxy_sync_proxy_rules_last_queued_timestamp_seconds", "When the last change was read", sync.last_queued)?;
+        families.counter("kubeproxy_sync_proxy_rules_service_changes", "Service ports that changed", one(sync.service_changes))?;
+        families.counter(
+            "kubeproxy_sync_proxy_rules_endpoint_changes",
+            "Service ports whose endpoints changed",
+            one(sync.endpoint_changes),
+        )?;
+        let none_local = ["internal", "external"].into_iter().zip(sync.no_local_endpoints);
+        let none_local = none_local.map(|(policy, count)| (vec![("traffic_policy", policy)], count));
+        let what = "Service ports under a Local policy that have endpoints, and none on this node";
+        families.gauge("kubeproxy_sync_proxy_rules_no_local_endpoints_total", what, none_local)?;
+        let texts = |counts: &BTreeMap<u16, u64>| counts.iter().map(|(code, count)| (code.to_string(), *count)).collect::<Vec<_>>();
+        for (name, counts) in [("kubeproxy_proxy_healthz", texts(&health.healthz)), ("kubeproxy_proxy_livez", texts(&health.livez))] {
+            families.counter(name, "Answers, by status", counts.iter().map(|(code, count)| (vec![("code", code.as_str())], *count)))?;
+        }
+        let probes = self.metrics.probes.iter().map(|probe| (vec![("kind", probe.kind), ("result", probe.result)], probe.count));
+        families.counter("pointsman_probes", "Attempts to probe, by result", probes)
+    }
+
+    fn udp(&self, families: &mut Families<'_, '_>) -> fmt::Result {
+        let services = &self.metrics.traffic.services;
+        let datagrams = services.iter().flat_map(|(key, service)| {
+            each(of_service(key), "direction", [("in", service.tally.datagrams_in), ("out", service.tally.datagrams_out)])
+        });
+        families.counter("pointsman_datagrams", "Datagrams passed on from clients (in) and to clients (out)", datagrams)?;
+        let lost = self.metrics.traffic.datagrams_lost.iter().map(|(reason, count)| (vec![("reason", *reason)], *count));
+        families.counter("pointsman_datagrams_lost", "Datagrams that were not passed on, by reason", lost)?;
+        let refusals = self.metrics.traffic.refusals.iter().map(|(result, count)| (vec![("result", *result)], *count));
+        families.counter("pointsman_udp_refusals", "Clients to be told that nobody is there (ICMP), by what became of it", refusals)
+    }
+
     fn connections(&self, families: &mut Families<'_, '_>) -> fmt::Result {
         let services = &self.metrics.traffic.services;
         let verdicts = services.iter().flat_map(|(key, service)| each(of_service(key), "verdict", service.tally.verdicts()));
@@ -160,7 +260,9 @@ impl Collector for Page {
         self.host(&mut families)?;
         self.connections(&mut families)?;
         self.endpoints(&mut families)?;
-        self.decisions(&mut families)
+        self.decisions(&mut families)?;
+        self.udp(&mut families)?;
+        self.proxy(&mut families)
     }
 }
 
@@ -219,6 +321,21 @@ impl Families<'_, '_> {
 
     fn gauge<'a>(&mut self, name: &str, help: &str, rows: impl Iterator<Item = (Labels<'a>, u64)>) -> fmt::Result {
         self.family(name, help, MetricType::Gauge, rows, |mut series, value| series.encode_gauge(&value))
+    }
+
+    fn seconds(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn histogram(&mut self, name: &str, help: &str, sync: &Sync) -> fmt::Result {
+        let buckets: Vec<(f64, u64)> = SYNC_BOUNDS.into_iter().chain([f64::INFINITY]).zip(sync.durations).collect();
+        let count = sync.durations.iter().sum();
+        self.0.encode_descriptor(name, help, None, MetricType::Histogram)?.encode_histogram::<NoLabelSet>(
+            sync.seconds,
+            count,
+            &buckets,
+            None,
+        )
     }
 
     fn family<'a>(

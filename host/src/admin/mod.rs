@@ -5,8 +5,10 @@ mod access;
 mod body;
 mod bound;
 mod events;
+pub mod health_checks;
 mod metrics;
 mod policies;
+mod proxy_health;
 mod routes;
 pub mod server;
 
@@ -14,6 +16,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::objects::Kind;
 use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,8 +25,9 @@ pub(crate) use access::read_token;
 pub use access::{ExposureError, Token, TokenError, check_exposure};
 pub use bound::{Bound, BoundFrontend, NotServed};
 pub use events::{Event, EventLog, EventReport, Severity};
-pub use metrics::{Metrics, SwapCount};
+pub use metrics::{Metrics, ProbeCount, SwapCount, Sync};
 pub use policies::{PolicyList, PolicyReply, PolicyRequest, PolicyStatus, Refused, RefusedKind, Swapped, Upload};
+pub use proxy_health::{ProbeCounts, ProxyHealth};
 
 /// Where the admin port listens unless told otherwise: reachable from this machine alone. The number is unassigned at IANA and stands
 /// outside both the node-port range and the ephemeral ports.
@@ -50,10 +54,23 @@ pub struct Handle {
     pub events: Arc<EventLog>,
     /// Asked once a scrape; answered with the sum over all workers.
     pub metrics: mpsc::Sender<oneshot::Sender<Metrics>>,
+    /// What `/healthz` and `/livez` say.
+    pub health: Arc<ProxyHealth>,
+    /// Asked for every request about objects.
+    pub objects: mpsc::Sender<ObjectsRequest>,
     /// Asked for every request about policies.
     pub policies: mpsc::Sender<PolicyRequest>,
     /// Needed for every change, if there is one; see [`check_exposure`].
     pub token: Option<Token>,
+}
+
+/// A question for objects, with the way back for its answer: a Kubernetes `List`.
+#[derive(Debug)]
+pub struct ObjectsRequest {
+    /// Of this kind.
+    pub kind: Kind,
+    /// For the answer.
+    pub reply: oneshot::Sender<serde_json::Value>,
 }
 
 /// Whether the engine serves.

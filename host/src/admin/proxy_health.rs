@@ -69,8 +69,7 @@ pub(super) enum Probe {
 impl ProxyHealth {
     /// Of a host that serves these IP families (`IPv4`, `IPv6`) and starts now. Nothing waits yet.
     pub fn new(families: Vec<&'static str>, now: SystemTime) -> Self {
-        let state =
-            State { updated: now, queued: None, node_eligible: true, healthz: BTreeMap::new(), livez: BTreeMap::new() };
+        let state = State { updated: now, queued: None, node_eligible: true, healthz: BTreeMap::new(), livez: BTreeMap::new() };
         Self { families, state: Mutex::new(state) }
     }
 

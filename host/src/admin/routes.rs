@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -15,8 +15,10 @@ use super::access::{Denied, check_change, check_host};
 use super::body::{self, BodyError};
 use super::metrics;
 use super::policies::{PolicyList, PolicyReply, PolicyRequest, PolicyStatus, Refused, RefusedKind, Upload};
+use super::proxy_health::Probe;
 use super::server::Answer;
-use super::{Handle, MAX_COMPONENT_BYTES, MAX_UPLOADS, Readiness};
+use super::{Handle, MAX_COMPONENT_BYTES, MAX_UPLOADS, ObjectsRequest, Readiness};
+use crate::objects::Kind;
 
 /// How long the engine may take to add up its counters.
 const METRICS_TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,7 +30,8 @@ const SWAP_TIMEOUT: Duration = Duration::from_secs(120);
 const MAX_NAME_BYTES: usize = 63;
 
 /// For whoever asks for something else.
-const PATHS: &str = "there are: GET /healthz /readyz /metrics /bound /events /policies /policies/NAME; \
+const PATHS: &str = "there are: GET /healthz /livez /readyz /metrics /proxyMode /bound /events /objects/KIND (services, endpoints, endpointslices, pods, \
+                     nodes, namespaces) /policies /policies/NAME; \
                      POST /policies/NAME/swap /policies/NAME/rollback";
 
 /// What requests are answered from.
@@ -42,6 +45,9 @@ pub(super) struct Site {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Page<'a> {
     Health,
+    Live,
+    ProxyMode,
+    Objects(Kind),
     Ready,
     Metrics,
     Bound,
@@ -57,10 +63,13 @@ impl<'a> Page<'a> {
         let page = match path {
             "/healthz" => Self::Health,
             "/readyz" => Self::Ready,
+            "/livez" => Self::Live,
+            "/proxyMode" => Self::ProxyMode,
             "/metrics" => Self::Metrics,
             "/bound" => Self::Bound,
             "/events" => Self::Events,
             "/policies" => Self::Policies,
+            _ if path.starts_with(OBJECTS) => Self::Objects(kind(path.strip_prefix(OBJECTS)?)?),
             _ => match path.strip_prefix("/policies/")?.split_once('/') {
                 None => Self::Policy(name(path.strip_prefix("/policies/")?)?),
                 Some((policy, "swap")) => Self::Swap(name(policy)?),
@@ -79,6 +88,21 @@ impl<'a> Page<'a> {
         if self.changes() { method == Method::POST } else { method == Method::GET || method == Method::HEAD }
     }
 }
+
+/// Kubernetes' plural names.
+fn kind(plural: &str) -> Option<Kind> {
+    Some(match plural {
+        "namespaces" => Kind::Namespace,
+        "nodes" => Kind::Node,
+        "pods" => Kind::Pod,
+        "services" => Kind::Service,
+        "endpoints" => Kind::Endpoints,
+        "endpointslices" => Kind::EndpointSlice,
+        _ => return None,
+    })
+}
+
+const OBJECTS: &str = "/objects/";
 
 /// Something that could be a policy's name; whether one has it is for the engine to say.
 fn name(text: &str) -> Option<&str> {
@@ -104,7 +128,13 @@ impl Site {
             return turned_away(denied);
         }
         match page {
-            Page::Health => json(StatusCode::OK, &serde_json::json!({"status": "alive"})),
+            Page::Health => self.health(Probe::Healthz),
+            Page::Live => self.health(Probe::Livez),
+            Page::ProxyMode => text("pointsman"),
+            Page::Objects(kind) => match ask(&self.handle.objects, METRICS_TIMEOUT, |reply| ObjectsRequest { kind, reply }).await {
+                Ok(list) => json(StatusCode::OK, &list),
+                Err(silence) => silence.answer(),
+            },
             Page::Ready => self.ready(),
             Page::Metrics => self.metrics().await,
             Page::Bound => json(StatusCode::OK, &**self.handle.bound.load()),
@@ -119,6 +149,15 @@ impl Site {
     fn check(&self, headers: &HeaderMap, page: Page<'_>) -> Result<(), Denied> {
         check_host(headers, self.loopback)?;
         if page.changes() { check_change(headers, self.handle.token.as_ref()) } else { Ok(()) }
+    }
+
+    /// As kube-proxy answers (kubernetes-semantics 3.16).
+    fn health(&self, probe: Probe) -> Answer {
+        let report = self.handle.health.report(probe, SystemTime::now());
+        let status = if report.healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+        let mut answer = json(status, &report);
+        answer.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        answer
     }
 
     fn ready(&self) -> Answer {
@@ -292,6 +331,12 @@ fn refusal(refused: Refused) -> Answer {
 
 fn failure(status: StatusCode, error: String, remedy: Option<String>) -> Answer {
     json(status, &serde_json::json!({"error": error, "remedy": remedy}))
+}
+
+fn text(text: &'static str) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    answer
 }
 
 fn json(status: StatusCode, value: &impl Serialize) -> Answer {

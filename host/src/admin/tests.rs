@@ -15,6 +15,7 @@ struct Port {
     readiness: watch::Sender<Readiness>,
     bound: Arc<ArcSwap<Bound>>,
     events: Arc<EventLog>,
+    health: Arc<ProxyHealth>,
     stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<()>,
 }
@@ -28,9 +29,25 @@ impl Port {
         let (readiness, readiness_seen) = watch::channel(Readiness::Serving);
         let (metrics, mut metrics_asked) = mpsc::channel::<oneshot::Sender<Metrics>>(1);
         let (policies, mut policies_asked) = mpsc::channel(1);
+        let health = health();
+        let (objects, mut objects_asked) = mpsc::channel::<ObjectsRequest>(1);
+        tokio::spawn(async move {
+            while let Some(request) = objects_asked.recv().await {
+                let _ = request.reply.send(json!({"kind": "List", "asked": format!("{:?}", request.kind)}));
+            }
+        });
         let bound = Arc::new(ArcSwap::from_pointee(Bound::default()));
         let events = Arc::new(EventLog::new());
-        let handle = Handle { readiness: readiness_seen, bound: Arc::clone(&bound), events: Arc::clone(&events), metrics, policies, token };
+        let handle = Handle {
+            readiness: readiness_seen,
+            bound: Arc::clone(&bound),
+            events: Arc::clone(&events),
+            metrics,
+            health: Arc::clone(&health),
+            objects,
+            policies,
+            token,
+        };
         tokio::spawn(async move {
             while let Some(reply) = metrics_asked.recv().await {
                 let _ = reply.send(Metrics { generation: 42, ..Metrics::default() });
@@ -56,7 +73,7 @@ impl Port {
         let server = tokio::spawn(serve(listener, handle, async move {
             let _ = stopped.await;
         }));
-        Self { address, readiness, bound, events, stop: Some(stop), server }
+        Self { address, readiness, bound, events, health, stop: Some(stop), server }
     }
 
     /// The answer to these bytes, until the server closes.
@@ -82,6 +99,10 @@ impl Port {
     async fn get(&self, path: &str) -> Answer {
         self.ask("GET", path, "", b"").await
     }
+}
+
+fn health() -> Arc<ProxyHealth> {
+    Arc::new(ProxyHealth::new(vec!["IPv4"], SystemTime::now()))
 }
 
 #[derive(Debug)]
@@ -152,7 +173,29 @@ async fn readiness_follows_the_engine_and_health_does_not() {
     let answer = port.get("/readyz").await;
     answer.says(503, "draining");
     assert!(answer.json()["reasons"].is_array());
-    port.get("/healthz").await.says(200, "alive");
+    port.get("/healthz").await.says(200, r#""healthy":true"#);
+}
+
+#[tokio::test]
+async fn health_is_told_as_kube_proxy_tells_it() {
+    let port = Port::open().await;
+    let answer = port.get("/healthz").await;
+    assert_eq!((answer.status, &answer.json()["healthy"], &answer.json()["nodeEligible"]), (200, &json!(true), &json!(true)));
+    assert!(answer.head.contains("x-content-type-options: nosniff") && answer.head.contains("application/json"), "{}", answer.head);
+    port.health.set_node_eligible(false);
+    port.get("/healthz").await.says(503, r#""healthy":false"#);
+    let answer = port.get("/livez").await;
+    assert_eq!((answer.status, answer.json().get("nodeEligible")), (200, None));
+    assert_eq!(port.get("/proxyMode").await.body, "pointsman");
+}
+
+#[tokio::test]
+async fn objects_are_listed_by_their_plural_names() {
+    let port = Port::open().await;
+    for (plural, kind) in [("services", "Service"), ("endpoints", "Endpoints"), ("endpointslices", "EndpointSlice"), ("pods", "Pod")] {
+        assert_eq!(port.get(&format!("/objects/{plural}")).await.json(), json!({"kind": "List", "asked": kind}));
+    }
+    port.get("/objects/deployments").await.says(404, "/objects/KIND");
 }
 
 #[tokio::test]
@@ -257,14 +300,14 @@ async fn what_is_too_large_is_refused_with_a_reason() {
     // A client that asks first is spared the trouble of sending.
     let head = "POST /policies/mine/swap HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 104857600\r\n\r\n";
     Answer::of(&port.raw(head.as_bytes()).await).says(413, "larger than 32 MiB");
-    port.get("/healthz").await.says(200, "alive");
+    port.get("/healthz").await.says(200, r#""healthy":true"#);
 }
 
 #[tokio::test]
 async fn wrong_paths_and_methods_say_what_there_is() {
     let port = Port::open().await;
     for path in ["/", "/metric", "/policies/", "/policies/a/b", "/policies/a/swap/", "/policies//swap", "/policies/..%2f/swap"] {
-        port.get(path).await.says(404, "/healthz /readyz /metrics /bound /events /policies");
+        port.get(path).await.says(404, "/healthz /livez /readyz /metrics /proxyMode /bound /events /objects/KIND");
     }
     for path in ["/healthz", "/readyz", "/metrics", "/bound", "/events", "/policies", "/policies/mine"] {
         let answer = port.ask("POST", path, "", b"x").await;
@@ -308,7 +351,7 @@ async fn garbage_is_survived() {
         let _ = stream.shutdown().await;
         let _ = stream.read_to_end(&mut Vec::new()).await;
     }
-    port.get("/healthz").await.says(200, "alive");
+    port.get("/healthz").await.says(200, r#""healthy":true"#);
 }
 
 #[tokio::test]
@@ -377,7 +420,9 @@ async fn an_engine_that_is_gone_is_said_to_be() {
     let (_, readiness) = watch::channel(Readiness::Draining);
     let (metrics, _) = mpsc::channel(1);
     let (policies, _) = mpsc::channel(1);
-    let handle = Handle { readiness, bound: Arc::default(), events: Arc::default(), metrics, policies, token: None };
+    let (objects, _) = mpsc::channel(1);
+    let handle =
+        Handle { readiness, bound: Arc::default(), events: Arc::default(), metrics, health: health(), objects, policies, token: None };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (keep, stopped) = oneshot::channel::<()>();

@@ -5,7 +5,7 @@ use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
@@ -16,15 +16,16 @@ use super::addresses::Addresses;
 use super::core::Core;
 use super::health::Health;
 use super::{Options, report, versions};
-use crate::admin::{self, Bound, EventLog, Metrics, PolicyReply, PolicyRequest, Readiness, SwapCount};
+use crate::admin::{self, Bound, EventLog, Metrics, ObjectsRequest, PolicyReply, PolicyRequest, ProxyHealth, Readiness, SwapCount, Sync};
 use crate::control::Update;
 use crate::dataplane::{self, Clock, DataPlane, TableUpdate};
-use crate::objects::Diagnostic;
+use crate::objects::{Diagnostic, list_to_json};
 use crate::observe::decision_log::DecisionLog;
 use crate::policy::directory::DirectoryEvent;
 use crate::policy::registry::{Registry, Swapped};
 use crate::policy::worker::WorkerPolicies;
 use crate::policy::{LoadedPolicy, Refusal};
+use crate::probe::{self, Flip, Watched};
 use crate::table::{ServiceId, Table, VersionId};
 
 /// Changes are gathered for this long before a table is made of them (architecture.md, "the way of a change").
@@ -62,6 +63,15 @@ pub(super) struct Wiring {
     pub(super) readiness: watch::Sender<Readiness>,
     pub(super) metrics_asked: mpsc::Receiver<oneshot::Sender<Metrics>>,
     pub(super) policies_asked: mpsc::Receiver<PolicyRequest>,
+    pub(super) objects_asked: mpsc::Receiver<ObjectsRequest>,
+    /// What the prober is to probe, what it found, and what it counts.
+    pub(super) probed: watch::Sender<Watched>,
+    pub(super) flips: mpsc::Receiver<Flip>,
+    pub(super) probes: Arc<probe::Counters>,
+    /// What `/healthz` says.
+    pub(super) health: Arc<ProxyHealth>,
+    /// Each table that is put in force.
+    pub(super) tables: watch::Sender<Arc<Table>>,
     /// Something changed below `-f`.
     pub(super) files: Arc<Notify>,
     pub(super) changes: mpsc::Sender<Event>,
@@ -93,6 +103,9 @@ struct ControlLoop {
     not_served: BTreeSet<String>,
     stopping: bool,
     health: Health,
+    sync: Sync,
+    /// Since when a change waits for its table.
+    queued: Option<Instant>,
     /// When plans that failed are made again, and how long after that.
     replan_at_ms: u64,
     replan_wait: Duration,
@@ -124,6 +137,7 @@ impl ControlLoop {
         let plane = DataPlane::start(&config, policies, log.as_ref().map(DecisionLog::sender).as_ref()).context("starting the workers")?;
         let addresses = Addresses::new(options, transparent)?;
         let core = Core::new(options.files.clone(), options.control.clone(), Arc::clone(&wiring.registry));
+        let core = core.probing(options.allow_exec_probes);
         Ok(Self {
             core,
             plane,
@@ -137,6 +151,8 @@ impl ControlLoop {
             not_served: BTreeSet::new(),
             stopping: false,
             health: Health::default(),
+            sync: Sync::default(),
+            queued: None,
             replan_at_ms: 0,
             replan_wait: RETRY,
             wiring,
@@ -168,6 +184,10 @@ impl ControlLoop {
                     let _ = reply.send(self.metrics().await);
                 }
                 Some(request) = self.wiring.policies_asked.recv() => self.asked(request).await,
+                Some(request) = self.wiring.objects_asked.recv() => {
+                    let _ = request.reply.send(list_to_json(&self.core.list(request.kind)));
+                }
+                Some(flip) = self.wiring.flips.recv() => self.flipped(flip).await,
                 _ = retry.tick() => self.retry().await,
                 () = ready(()), if self.core.is_dirty() => self.rebuild().await,
             }
@@ -205,8 +225,41 @@ impl ControlLoop {
     async fn files_changed(&mut self) {
         let (masked, diagnostics) = self.core.reload(self.clock.now_ms());
         self.tell(diagnostics);
+        self.read();
+        let watched = self.core.watched();
+        self.wiring.probed.send_if_modified(|known| {
+            let differs = !known.ptr_eq(&watched);
+            *known = watched;
+            differs
+        });
+        self.wiring.health.set_node_eligible(self.core.node_eligible());
         if let Some(update) = masked {
             self.publish(update).await;
+        }
+    }
+
+    /// Takes in what probes found, and what they found right after.
+    async fn flipped(&mut self, first: Flip) {
+        let mut next = Some(first);
+        while let Some(flip) = next {
+            let verdict = if flip.ready { "ready" } else { "not ready" };
+            let severity = if flip.ready { admin::Severity::Info } else { admin::Severity::Warning };
+            report::notice(&self.wiring.events, severity, format!("{}: {verdict}: {}", flip.key, flip.reason), None);
+            if let Some(masked) = self.core.flipped(&flip, self.clock.now_ms()) {
+                self.publish(masked).await;
+            }
+            next = self.wiring.flips.try_recv().ok();
+        }
+        self.read();
+        self.rebuild().await;
+    }
+
+    /// A change was read, and waits for its table if it needs one.
+    fn read(&mut self) {
+        if self.core.is_dirty() {
+            self.queued.get_or_insert_with(Instant::now);
+            self.sync.last_queued = seconds(SystemTime::now());
+            self.wiring.health.queued(SystemTime::now());
         }
     }
 
@@ -240,6 +293,13 @@ impl ControlLoop {
         if let Some(update) = self.core.rebuild(self.clock.now_ms(), &mut || Instant::now() < until) {
             self.publish(update).await;
         }
+        if !self.core.is_dirty() {
+            self.wiring.health.updated(SystemTime::now());
+            if let Some(queued) = self.queued.take() {
+                self.sync.took(queued.elapsed());
+                self.sync.last = seconds(SystemTime::now());
+            }
+        }
         if !self.core.is_dirty() && !self.replies.is_empty() {
             // In force on every worker before the answer goes out, so that what the caller does next meets the new version.
             let _ = self.plane.snapshot().await;
@@ -270,6 +330,9 @@ impl ControlLoop {
         let install: Vec<Arc<LoadedPolicy>> = fresh.filter_map(|version| self.wiring.registry.loaded(version)).collect();
         self.installed.extend(install.iter().map(|policy| policy.version().id));
         self.table = Arc::clone(&update.table);
+        self.wiring.tables.send_replace(Arc::clone(&update.table));
+        self.sync.service_changes += (update.removed.len() + update.changed.len()) as u64;
+        self.sync.endpoint_changes += update.changed.len() as u64;
         let addresses = &self.addresses;
         let update = TableUpdate { table: update.table, changed: update.changed, removed: update.removed, install, retire };
         self.plane.publish(update, &|key, frontend| addresses.bound(key, frontend));
@@ -355,6 +418,9 @@ impl ControlLoop {
             traffic,
             policies: counters.into_iter().flatten().collect(),
             swaps: self.swaps.iter().map(swap).collect(),
+            probes: report::probes(&self.wiring.probes.counts()),
+            health: self.wiring.health.counts(),
+            sync: Sync { no_local_endpoints: report::no_local_endpoints(&self.table), ..self.sync.clone() },
             decision_log_written: written,
             decision_log_dropped: dropped,
         }
@@ -382,4 +448,9 @@ impl ControlLoop {
         tracing::info!("ended: {} connections accepted, {} reset at the drain deadline", total.accepted, total.drained);
         Ok(())
     }
+}
+
+/// Since 1970.
+fn seconds(at: SystemTime) -> f64 {
+    at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::control::{Controller, Settings, Update};
-use crate::objects::{Diagnostic, Severity, review};
+use crate::objects::model::Pod;
+use crate::objects::{Diagnostic, Kind, Object, Severity, review};
 use crate::policy::contract::Node;
 use crate::policy::planners::Planners;
 use crate::policy::registry::Registry;
+use crate::probe::{Flip, Readiness, Watched, Word};
 use crate::source::Files;
 use crate::store::Store;
 
@@ -23,6 +25,13 @@ pub struct Core {
     node: Node,
     /// What was said of the files last time, so that only news is told.
     told: Vec<Diagnostic>,
+    /// What probes say; none where nobody probes, and what is written of readiness stands.
+    probing: Option<Probing>,
+}
+
+struct Probing {
+    readiness: Readiness,
+    allow_exec: bool,
 }
 
 impl Core {
@@ -39,7 +48,14 @@ impl Core {
             registry,
             node,
             told: vec![],
+            probing: None,
         }
+    }
+
+    /// The same, of a host that probes: what asks for a probe is not ready until one has succeeded. `allow_exec`: also by commands.
+    pub fn probing(mut self, allow_exec: bool) -> Self {
+        self.probing = Some(Probing { readiness: Readiness::default(), allow_exec });
+        self
     }
 
     /// Reads the files again. An endpoint that left is masked in the first table, which needs no planner.
@@ -47,10 +63,77 @@ impl Core {
         let loaded = self.files.reload();
         let mut diagnostics = loaded.diagnostics;
         diagnostics.extend(review(&loaded.objects));
-        self.controller.apply(self.store.replace(loaded.objects), now_ms);
+        let changes = self.store.replace(loaded.objects);
+        let probing = self.probing.as_mut();
+        let told = probing.map(|probing| probing.readiness.update(&changes, &self.store, &self.node.name, probing.allow_exec));
+        self.controller.apply(changes, now_ms);
+        if let Some(told) = told {
+            diagnostics.extend(told.diagnostics);
+            told.words.iter().for_each(|word| self.heard(word, now_ms));
+        }
         let news = diagnostics.iter().filter(|diagnostic| !self.told.iter().any(|told| told.same_finding(diagnostic))).cloned().collect();
         self.told = diagnostics;
         (self.controller.masked_table(), news)
+    }
+
+    /// What the host is to probe.
+    pub fn watched(&self) -> Watched {
+        self.probing.as_ref().map(|probing| probing.readiness.watched()).unwrap_or_default()
+    }
+
+    /// Takes a probe's answer in. What is no longer ready is masked in the table that comes back.
+    pub fn flipped(&mut self, flip: &Flip, now_ms: u64) -> Option<Update> {
+        let word = self.probing.as_mut()?.readiness.flip(flip)?;
+        self.heard(&word, now_ms);
+        self.controller.masked_table()
+    }
+
+    fn heard(&mut self, word: &Word, now_ms: u64) {
+        match word {
+            Word::Pod { namespace, pod, ready } => self.controller.pod_ready(namespace, pod, *ready, now_ms),
+            Word::Endpoint { namespace, service, address, ready } => self.controller.endpoint_ready(namespace, service, *address, *ready),
+        };
+    }
+
+    /// Whether load balancers should send anything to this node (KEP-3836): not when its Node object is gone while others are there, or says
+    /// that the autoscaler is about to delete it.
+    pub fn node_eligible(&self) -> bool {
+        let mut nodes = self.store.of_kind(Kind::Node).peekable();
+        nodes.peek().is_none()
+            || nodes.any(|object| matches!(object, Object::Node(node) if node.meta.name == self.node.name && !node.to_be_deleted))
+    }
+
+    /// The objects of a kind as Kubernetes' API would list them: with what was allocated for Services, with the Endpoints and EndpointSlices
+    /// that were made for them beside those that were written, and with what probes say of pods.
+    pub fn list(&self, kind: Kind) -> Vec<Object> {
+        let written = self.store.of_kind(kind).cloned();
+        match kind {
+            Kind::Service => written.map(|object| self.with_allocation(object)).collect(),
+            Kind::Pod => written.map(|object| self.with_readiness(object)).collect(),
+            Kind::Endpoints => written.chain(self.controller.endpoints_objects().cloned().map(Object::Endpoints)).collect(),
+            Kind::EndpointSlice => written.chain(self.controller.endpoint_slices().cloned().map(Object::EndpointSlice)).collect(),
+            Kind::Namespace | Kind::Node => written.collect(),
+        }
+    }
+
+    fn with_allocation(&self, object: Object) -> Object {
+        match object {
+            Object::Service(service) => match self.controller.allocation(&service.meta.namespace, &service.meta.name) {
+                Some(allocation) => Object::Service(Arc::new(allocation.written_into(&service))),
+                None => Object::Service(service),
+            },
+            other => other,
+        }
+    }
+
+    fn with_readiness(&self, object: Object) -> Object {
+        match object {
+            Object::Pod(pod) => match self.controller.is_pod_ready(&pod.meta.namespace, &pod.meta.name) {
+                Some(ready) if ready != pod.ready => Object::Pod(Arc::new(Pod { ready, ..Pod::clone(&pod) })),
+                _ => Object::Pod(pod),
+            },
+            other => other,
+        }
     }
 
     /// Takes the registry's newest versions into account.

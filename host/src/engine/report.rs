@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::SystemTime;
 
-use crate::admin::{self, Bound, BoundFrontend, Event, EventLog, NotServed, PolicyStatus, Refused, RefusedKind};
+use crate::admin::{self, Bound, BoundFrontend, Event, EventLog, NotServed, PolicyStatus, ProbeCount, Refused, RefusedKind};
 use crate::control::Update;
 use crate::dataplane::DataPlane;
 use crate::objects::{Diagnostic, Severity};
@@ -11,8 +11,9 @@ use crate::policy::Refusal;
 use crate::policy::counters::PolicyCounters;
 use crate::policy::registry::{self, Swapped};
 use crate::policy::worker::WorkerPolicies;
+use crate::probe::{self, KeyKind, Verdict};
 use crate::route::explain::frontend_name;
-use crate::table::{Protocol, ServiceId, Table};
+use crate::table::{Locality, Port, Protocol, ServiceId, Table};
 
 /// Something that is no diagnostic of a manifest.
 pub(super) fn notice(events: &EventLog, severity: admin::Severity, message: String, remedy: Option<String>) {
@@ -140,6 +141,28 @@ pub(super) fn policies(policies: &[registry::PolicyStatus], counters: &[Vec<Poli
 
 /// Service ports that one log line names.
 const MAX_NAMED: usize = 5;
+
+/// Attempts to probe, for metrics.
+pub(super) fn probes(counts: &probe::Counts) -> Vec<ProbeCount> {
+    let count = |(kind, verdict, count): &(KeyKind, Verdict, u64)| ProbeCount { kind: kind.name(), result: verdict.name(), count: *count };
+    counts.attempts.iter().map(count).collect()
+}
+
+/// Service ports under a Local policy that have endpoints to use, and none on this node: internal, external.
+pub(super) fn no_local_endpoints(table: &Table) -> [u64; 2] {
+    let lacks = |port: &Port| {
+        let mut usable = port.endpoints.iter().filter(|endpoint| endpoint.conditions.ready || endpoint.conditions.serving).peekable();
+        usable.peek().is_some() && !usable.any(|endpoint| endpoint.local)
+    };
+    let mut counts = [0; 2];
+    for port in table.ports.iter().flatten() {
+        let local = [port.record.internal_traffic_policy, port.record.external_traffic_policy].map(|policy| policy == Locality::Local);
+        if (local[0] || local[1]) && lacks(port) {
+            counts.iter_mut().zip(local).for_each(|(count, local)| *count += u64::from(local));
+        }
+    }
+    counts
+}
 
 fn protocol_name(protocol: Protocol) -> &'static str {
     match protocol {

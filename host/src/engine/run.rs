@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
+use std::time::SystemTime;
 
 use anyhow::{Context, bail};
 use arc_swap::ArcSwap;
@@ -12,12 +13,13 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::control_loop::{self, Event, Wiring};
 use super::{Options, VipMode};
-use crate::admin::{self, Bound, EventLog, Handle, Readiness};
+use crate::admin::{self, Bound, EventLog, Handle, ProxyHealth, Readiness, health_checks};
 use crate::dataplane::anyip;
 use crate::policy::Sandbox;
 use crate::policy::compile::Compiler;
 use crate::policy::directory::{DirectoryEvent, PolicyDirectory};
 use crate::policy::registry::{Registry, RegistryOptions};
+use crate::probe::{self, Flip, Watched};
 use crate::source;
 
 /// Runs a host until SIGTERM or SIGINT, then drains it.
@@ -49,6 +51,16 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         _ = terminated.recv() => return Ok(()),
         _ = interrupted.recv() => return Ok(()),
     };
+    let (objects, objects_asked) = mpsc::channel(16);
+    let (probed, targets) = watch::channel(Watched::default());
+    let (flips_told, flips) = mpsc::channel(256);
+    let probes = Arc::new(probe::Counters::default());
+    start_probing(targets, flips_told, Arc::clone(&probes))?;
+    let families = options.control.service_ranges.iter().map(|range| if range.addr().is_ipv4() { "IPv4" } else { "IPv6" });
+    let health = Arc::new(ProxyHealth::new(families.collect(), SystemTime::now()));
+    let (tables, tables_seen) = watch::channel(Arc::default());
+    let addresses = options.control.node_port_addresses.clone();
+    let health_checks = tokio::spawn(health_checks::run(tables_seen, addresses, Arc::clone(&health), Arc::clone(&events)));
     let (changes, changes_seen) = mpsc::channel(loaded.len() + 64);
     for outcome in loaded {
         changes.send(Event::Policy(outcome)).await?;
@@ -70,6 +82,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         bound: Arc::clone(&bound),
         events: Arc::clone(&events),
         metrics,
+        health: Arc::clone(&health),
+        objects,
         policies,
         token: options.token.clone(),
     };
@@ -87,6 +101,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         readiness,
         metrics_asked,
         policies_asked,
+        objects_asked,
+        probed,
+        flips,
+        probes,
+        health,
+        tables,
         files,
         changes: changes.clone(),
         changes_seen,
@@ -101,6 +121,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         _ = terminated.recv() => stop(&changes, control_ended).await,
         _ = interrupted.recv() => stop(&changes, control_ended).await,
     };
+    health_checks.abort();
     let _ = admin_stop.send(());
     let _ = admin_server.await;
     if control.join().is_err() {
@@ -112,6 +133,14 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 async fn stop<T>(changes: &mpsc::Sender<Event>, ended: std::pin::Pin<&mut oneshot::Receiver<T>>) -> Result<T, oneshot::error::RecvError> {
     let _ = changes.send(Event::Stop).await;
     ended.await
+}
+
+/// On a thread of its own: planning holds up the control thread, and a probe would seem to have timed out. It ends with the control side.
+fn start_probing(targets: watch::Receiver<Watched>, flips: mpsc::Sender<Flip>, counters: Arc<probe::Counters>) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the prober's runtime")?;
+    let options = probe::Options { max_in_flight: probe::MAX_IN_FLIGHT, seed: fastrand::u64(..) };
+    thread::Builder::new().name("prober".to_owned()).spawn(move || runtime.block_on(probe::run(targets, flips, options, counters)))?;
+    Ok(())
 }
 
 /// What stands in `--policy-dir`, and what became of it.

@@ -33,7 +33,9 @@ pub fn update(before: &Service, allocated: &Allocated<'_>, now: &Service) -> Res
         next.cluster_ips();
         next.families();
     }
-    if has_node_ports(&before.service_type) && has_node_ports(&now.service_type) {
+    // A load balancer that is to have none allocated gives up what it had: Kubernetes asks that the entries be removed for that.
+    let keeps = !matches!(now.service_type, ServiceType::LoadBalancer { allocate_node_ports: false });
+    if keeps && has_node_ports(&before.service_type) && has_node_ports(&now.service_type) {
         keep_node_ports(allocated.node_ports, &mut next.next.ports);
     }
     next.health_check_node_port();

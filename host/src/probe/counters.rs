@@ -14,6 +14,16 @@ pub enum KeyKind {
     Endpoint,
 }
 
+impl KeyKind {
+    /// For metric labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Container => "container",
+            Self::Endpoint => "endpoint",
+        }
+    }
+}
+
 /// Counters that the prober writes and anybody reads.
 #[derive(Debug, Default)]
 pub struct Counters {

@@ -38,6 +38,17 @@ pub enum Verdict {
     Unknown,
 }
 
+impl Verdict {
+    /// For metric labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failure => "failure",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// What became of an attempt, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {

@@ -30,12 +30,18 @@ fn small() -> Metrics {
         services: BTreeMap::from([(key, service)]),
         ..Snapshot::default()
     };
+    let mut sync =
+        Sync { last: 1.5, last_queued: 1.25, service_changes: 3, endpoint_changes: 2, no_local_endpoints: [0, 1], ..Sync::default() };
+    sync.took(std::time::Duration::from_millis(3));
     Metrics {
         generation: 42,
         listeners: 8,
         traffic,
         policies: vec![policy(1, "sha256:aa", 3, BreakerState::Closed), policy(1, "sha256:aa", 4, BreakerState::Open)],
         swaps: vec![SwapCount { policy: "mine".to_owned(), result: "swapped", count: 1 }],
+        probes: vec![ProbeCount { kind: "container", result: "success", count: 9 }],
+        health: ProbeCounts { healthz: BTreeMap::from([(200, 4), (503, 1)]), livez: BTreeMap::new() },
+        sync,
         decision_log_written: 6,
         decision_log_dropped: 1,
     }

@@ -7,7 +7,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 
 use super::*;
-use crate::admin::{Handle, PolicyRequest, Readiness, Refused, RefusedKind, Token};
+use crate::admin::{Handle, PolicyRequest, ProxyHealth, Readiness, Refused, RefusedKind, Token};
 
 const SECRET: &str = "correct-horse-battery";
 
@@ -16,7 +16,18 @@ async fn engine(token: Option<&str>) -> SocketAddr {
     let (_, readiness) = watch::channel(Readiness::Serving);
     let (metrics, _) = mpsc::channel(1);
     let (policies, mut asked) = mpsc::channel(1);
-    let handle = Handle { readiness, bound: Arc::default(), events: Arc::default(), metrics, policies, token: token.map(Token::new) };
+    let health = Arc::new(ProxyHealth::new(vec![], std::time::SystemTime::now()));
+    let (objects, _) = mpsc::channel(1);
+    let handle = Handle {
+        readiness,
+        bound: Arc::default(),
+        events: Arc::default(),
+        metrics,
+        health,
+        objects,
+        policies,
+        token: token.map(Token::new),
+    };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(admin::serve(listener, handle, std::future::pending()));

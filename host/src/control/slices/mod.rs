@@ -109,6 +109,11 @@ impl Controller {
         self.index.probe_pod(namespace, pod, ready, now_ms, &mut self.dirty)
     }
 
+    /// Whether a pod is ready, by its probes where it has any; `None`: there is no such pod.
+    pub fn is_pod_ready(&self, namespace: &str, pod: &str) -> Option<bool> {
+        self.index.namespace(namespace)?.pods.get(pod).map(|entry| entry.ready())
+    }
+
     /// What a probe says of an endpoint that is written by hand, over what is written, for a Service with the annotation
     /// `pointsman.dev/probe`; `None`: no probe is made any more. To be said after the endpoint was applied; it holds until the endpoint
     /// or the Service is gone. False if there is no such endpoint.

@@ -145,7 +145,8 @@ fn node_ports_by_the_name_of_their_port() {
         (two, vec![a, b]),
         ("type: NodePort; ports: [{name: b, port: 7}, {name: a, port: 8}]", vec![b, a]),
         ("type: LoadBalancer; ports: [{name: a, port: 1}, {name: c, port: 2}]", vec![a, None]),
-        ("type: LoadBalancer; allocateLoadBalancerNodePorts: false; ports: [{name: a, port: 1}]", vec![a]),
+        // Kubernetes' documentation: to give them up, remove their entries.
+        ("type: LoadBalancer; allocateLoadBalancerNodePorts: false; ports: [{name: a, port: 1}]", vec![None]),
         ("type: NodePort; ports: [{name: a, port: 1, nodePort: 30009}]", vec![Some(30_009)]),
         // Another port asks for it now.
         ("type: NodePort; ports: [{name: a, port: 1}, {name: c, port: 2, nodePort: 30001}]", vec![None, a]),
