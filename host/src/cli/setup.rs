@@ -24,8 +24,11 @@ pub(super) fn control_settings(args: &ClusterArgs, own: &[IpAddr]) -> anyhow::Re
         ([], []) => vec![IpAddr::V4(Ipv4Addr::LOCALHOST)],
         ([], node) => node.to_vec(),
         (asked, node) => {
-            let asked: NodePortAddresses = asked.join(",").parse().context("--node-port-addresses")?;
-            node_port_addresses(&asked, &[node, own].concat())
+            let asked = asked.join(",");
+            // An address that is named is meant, whether or not an interface has it: all of 127.0.0.0/8 can be bound.
+            let named = asked.split(',').filter_map(|part| part.trim().parse().ok()).collect::<Vec<IpAddr>>();
+            let asked: NodePortAddresses = asked.parse().context("--node-port-addresses")?;
+            node_port_addresses(&asked, &[node, own, &named].concat())
         }
     };
     Ok(control::Settings {
