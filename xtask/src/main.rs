@@ -29,7 +29,8 @@ fn dispatch(arguments: &[String]) -> Result<()> {
     let done = match arguments.split_first().map(|(command, rest)| (command.as_str(), rest)) {
         Some(("demo", [])) => return demo::run(),
         Some(("test", filters)) => test::run(&mut steps, filters),
-        Some(("bench", [])) => bench::run(&mut steps),
+        Some(("bench", [])) => bench::run(&mut steps, None),
+        Some(("bench", [which])) if bench::NAMES.contains(&which.as_str()) => bench::run(&mut steps, Some(which)),
         Some(("lint", [])) => lint::run(&mut steps),
         Some(("ci", [])) => lint::run(&mut steps).and_then(|()| test::run(&mut steps, &[])),
         None | Some(("help" | "--help" | "-h", _)) => {
@@ -47,4 +48,6 @@ cargo xtask demo             build, then watch Pointsman route: no privileges, n
 cargo xtask test [FILTER…]   install what the tests need, build, run all of them (or those whose names match)
 cargo xtask lint             formatting, clippy, documentation, licences and sources; warnings are errors
 cargo xtask ci               lint, then test
-cargo xtask bench            new connections a second beside HAProxy and nginx, in turns, with the ratio";
+cargo xtask bench [NAME]     connections: new ones a second beside HAProxy and nginx, in turns, with the ratio
+                             services: 10,000 of them, from files to listeners; and one endpoint that changes
+                             storm: 1,000 changes a second for a minute, under load";

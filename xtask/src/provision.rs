@@ -8,12 +8,14 @@ use anyhow::{Result, bail};
 use crate::step::{Steps, cargo, root, runs};
 
 /// A command that the tests run, the Debian package that has it.
-const PEERS: [(&str, &str); 10] = [
+const PEERS: [(&str, &str); 12] = [
     ("nginx", "nginx-light"),
     ("mariadbd", "mariadb-server"),
     ("mariadb", "mariadb-client"),
     ("redis-server", "redis-server"),
     ("redis-cli", "redis-tools"),
+    ("dnsmasq", "dnsmasq-base"),
+    ("dig", "bind9-dnsutils"),
     ("curl", "curl"),
     ("openssl", "openssl"),
     ("ip", "iproute2"),

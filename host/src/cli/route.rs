@@ -21,7 +21,8 @@ pub(super) fn run(args: RouteArgs) -> anyhow::Result<ExitCode> {
     for refused in refused {
         writeln!(io::stderr(), "warning: {refused}")?;
     }
-    let (_, diagnostics) = core.reload(0);
+    core.reload(0);
+    let diagnostics = core.findings(vec![]);
     for diagnostic in &diagnostics {
         writeln!(io::stderr(), "{diagnostic}")?;
     }
@@ -41,7 +42,7 @@ pub(super) fn run(args: RouteArgs) -> anyhow::Result<ExitCode> {
         true => "nothing to route by: every object in -f has an error",
         false => "nothing to route by: -f names no object",
     })?;
-    for diagnostic in offline.diagnostics() {
+    for diagnostic in core.findings(offline.take_diagnostics()) {
         writeln!(io::stderr(), "{diagnostic}")?;
     }
     let explanation = offline.answer(&question);
@@ -54,7 +55,11 @@ pub(super) fn run(args: RouteArgs) -> anyhow::Result<ExitCode> {
 }
 
 fn seen(explanation: &Explanation) -> &'static str {
-    if explanation.source == Some("kept") { "the client's address" } else { "the node's address" }
+    match explanation.source {
+        Some("kept") => "in Kubernetes it would see the client's address",
+        Some("proxy-protocol") => "it is told the client's address by the PROXY protocol",
+        _ => "in Kubernetes it would see the node's address",
+    }
 }
 
 fn text(args: &RouteArgs, explanation: &Explanation) -> String {
@@ -86,7 +91,7 @@ fn text(args: &RouteArgs, explanation: &Explanation) -> String {
         }
     }
     match (&explanation.endpoint, &explanation.reason) {
-        (Some(endpoint), _) => line(format!("forward to {endpoint}; in Kubernetes it would see {}", seen(explanation))),
+        (Some(endpoint), _) => line(format!("forward to {endpoint}; {}", seen(explanation))),
         (None, reason) => line(format!("{}: {}", explanation.verdict, reason.as_deref().unwrap_or_default())),
     }
     if let Some(counts) = &explanation.counts {

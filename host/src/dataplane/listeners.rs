@@ -113,12 +113,14 @@ impl Listeners {
 
     pub(super) fn not_served(&self, table: &Table) -> Vec<NotServed> {
         let describe = |(key, frontend): (&FrontendKey, &Frontend)| {
+            // Not planned yet: there is nothing to say of it.
+            let port = table.port(frontend.service)?;
             let (why, by_design) = match self.failures.get(key) {
                 Some(why) => (why.clone(), false),
-                None if !can_forward(table, frontend) => ("no endpoint to forward to: connections are refused".to_owned(), true),
+                None if !port.can_forward() => ("no endpoint to forward to: connections are refused".to_owned(), true),
                 None => return None,
             };
-            Some(NotServed { key: *key, service: service(table, frontend), why, by_design })
+            Some(NotServed { key: *key, service: port.to_string(), why, by_design })
         };
         let mut not_served: Vec<_> = table.frontends.iter().filter_map(describe).collect();
         not_served.sort_unstable_by_key(|not_served| not_served.key);
@@ -201,12 +203,14 @@ impl Listeners {
     }
 }
 
-/// Where a frontend listens; `None`: nowhere, because it could forward nobody and the kernel's refusal is the right answer.
+/// Where a frontend listens; `None`: nowhere, because it is not planned yet, or could forward nobody and the kernel's refusal is the right
+/// answer.
 fn place(table: &Table, key: &FrontendKey, frontend: &Frontend, vip: &VipMap<'_>) -> Result<Option<SocketAddr>, String> {
+    let Some(port) = table.port(frontend.service) else { return Ok(None) };
     if let (Protocol::Sctp, Some(why)) = (key.protocol, sockets::sctp_missing()) {
         return Err(why.to_owned());
     }
-    if !can_forward(table, frontend) {
+    if !port.can_forward() {
         return Ok(None);
     }
     let address = vip(key, frontend)?;
@@ -215,10 +219,6 @@ fn place(table: &Table, key: &FrontendKey, frontend: &Frontend, vip: &VipMap<'_>
         return Err("UDP is served on addresses of their own, so that clients are answered from the one they asked: name one".into());
     }
     Ok(Some(address))
-}
-
-fn can_forward(table: &Table, frontend: &Frontend) -> bool {
-    table.port(frontend.service).is_some_and(|port| port.can_forward())
 }
 
 fn service(table: &Table, frontend: &Frontend) -> String {

@@ -124,11 +124,15 @@ impl<P: Policies> DataPlane<P> {
     }
 
     /// Puts a new table in force on every worker. Frontends that are gone serve what is queued by the old table, then close; then
-    /// comes the table; then new listeners; and then those close that can forward nobody any more.
-    pub fn publish(&mut self, update: TableUpdate<P::Loaded>, vip: &VipMap<'_>) {
+    /// comes the table; then new listeners; and then those close that can forward nobody any more. Returns whether listeners were looked
+    /// at: most changes leave them as they are, and there may be 10,000.
+    pub fn publish(&mut self, update: TableUpdate<P::Loaded>, vip: &VipMap<'_>) -> bool {
         let table = Arc::clone(&update.table);
-        let gone = self.listeners.close_gone(&table);
-        self.tell(gone);
+        let same = self.listens_alike(&update);
+        if !same {
+            let gone = self.listeners.close_gone(&table);
+            self.tell(gone);
+        }
         for id in &update.removed {
             if self.table.port(*id).is_some_and(|port| port.options.affinity.is_some()) {
                 self.affinity.forget_service(*id);
@@ -138,8 +142,18 @@ impl<P: Policies> DataPlane<P> {
             worker.send(Command::Table(Box::new(update.clone())));
         }
         self.table = table;
-        let changes = self.listeners.update(&self.table, vip);
-        self.tell(changes);
+        if !same {
+            let changes = self.listeners.update(&self.table, vip);
+            self.tell(changes);
+        }
+        !same
+    }
+
+    /// Whether the same addresses are to be listened on as before: none came or went, and nobody gained or lost all of its endpoints.
+    fn listens_alike(&self, update: &TableUpdate<P::Loaded>) -> bool {
+        let forwards = |table: &Table, id| table.port(id).is_some_and(|port| port.can_forward());
+        let (before, now) = (&self.table, &update.table);
+        before.frontends.ptr_eq(&now.frontends) && update.changed.iter().all(|id| forwards(before, *id) == forwards(now, *id))
     }
 
     /// Tries again to listen where it failed. Returns whether `bound` or `not_served` changed.

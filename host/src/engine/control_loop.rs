@@ -104,6 +104,8 @@ struct ControlLoop {
     stopping: bool,
     health: Health,
     sync: Sync,
+    /// What tables brought up that is not told yet.
+    arisen: Vec<Diagnostic>,
     /// Since when a change waits for its table.
     queued: Option<Instant>,
     /// When plans that failed are made again, and how long after that.
@@ -152,6 +154,7 @@ impl ControlLoop {
             stopping: false,
             health: Health::default(),
             sync: Sync::default(),
+            arisen: Vec::new(),
             queued: None,
             replan_at_ms: 0,
             replan_wait: RETRY,
@@ -195,11 +198,14 @@ impl ControlLoop {
         self.stop().await
     }
 
-    /// Takes a change in (`None`: of files), gathers what follows it closely, and puts all of it in force.
+    /// Takes a change in (`None`: of files), gathers what follows it closely, and puts all of it in force. What left is masked at once.
     async fn absorb(&mut self, first: Option<Event>) {
         let files = Arc::clone(&self.wiring.files);
+        if first.is_none() {
+            self.files_changed().await;
+        }
         let until = Instant::now() + GATHER;
-        let (mut reread, mut next) = (first.is_none(), first);
+        let (mut reread, mut next) = (false, first);
         loop {
             match next.take() {
                 Some(Event::Policy(event)) => self.policy_file(event),
@@ -223,8 +229,7 @@ impl ControlLoop {
     }
 
     async fn files_changed(&mut self) {
-        let (masked, diagnostics) = self.core.reload(self.clock.now_ms());
-        self.tell(diagnostics);
+        let masked = self.core.reload(self.clock.now_ms());
         self.read();
         let watched = self.core.watched();
         self.wiring.probed.send_if_modified(|known| {
@@ -293,6 +298,9 @@ impl ControlLoop {
         if let Some(update) = self.core.rebuild(self.clock.now_ms(), &mut || Instant::now() < until) {
             self.publish(update).await;
         }
+        let arisen = std::mem::take(&mut self.arisen);
+        let findings = self.core.findings(arisen);
+        self.tell(findings);
         if !self.core.is_dirty() {
             self.wiring.health.updated(SystemTime::now());
             if let Some(queued) = self.queued.take() {
@@ -311,7 +319,7 @@ impl ControlLoop {
 
     async fn publish(&mut self, update: Update) {
         report::table(&self.table, &update);
-        self.tell(update.diagnostics);
+        self.arisen.extend(update.diagnostics);
         let mut notices = self.addresses.prepare(&self.table, &update.table).await;
         notices.extend(self.addresses.keep_clients(&update.table, &update.changed).await);
         for notice in notices {
@@ -335,8 +343,9 @@ impl ControlLoop {
         self.sync.endpoint_changes += update.changed.len() as u64;
         let addresses = &self.addresses;
         let update = TableUpdate { table: update.table, changed: update.changed, removed: update.removed, install, retire };
-        self.plane.publish(update, &|key, frontend| addresses.bound(key, frontend));
-        self.publish_bound();
+        if self.plane.publish(update, &|key, frontend| addresses.bound(key, frontend)) {
+            self.publish_bound();
+        }
     }
 
     fn publish_bound(&mut self) {

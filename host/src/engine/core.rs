@@ -1,6 +1,7 @@
 //! The way of a change, without sockets: files → store → controller → planners → table. `run`, `route` and `check` all stand on it, so
 //! what they say of a manifest cannot differ.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use crate::policy::contract::Node;
 use crate::policy::planners::Planners;
 use crate::policy::registry::Registry;
 use crate::probe::{Flip, Readiness, Watched, Word};
-use crate::source::Files;
+use crate::source::{Files, Loaded};
 use crate::store::Store;
 
 /// Everything between the manifests and the table.
@@ -25,6 +26,8 @@ pub struct Core {
     node: Node,
     /// What was said of the files last time, so that only news is told.
     told: Vec<Diagnostic>,
+    /// What was read and not looked through yet.
+    unreviewed: Option<Loaded>,
     /// What probes say; none where nobody probes, and what is written of readiness stands.
     probing: Option<Probing>,
 }
@@ -48,6 +51,7 @@ impl Core {
             registry,
             node,
             told: vec![],
+            unreviewed: None,
             probing: None,
         }
     }
@@ -58,12 +62,11 @@ impl Core {
         self
     }
 
-    /// Reads the files again. An endpoint that left is masked in the first table, which needs no planner.
-    pub fn reload(&mut self, now_ms: u64) -> (Option<Update>, Vec<Diagnostic>) {
-        let loaded = self.files.reload();
-        let mut diagnostics = loaded.diagnostics;
-        diagnostics.extend(review(&loaded.objects));
-        let changes = self.store.replace(loaded.objects);
+    /// Reads the files again. An endpoint that left is masked in the table that comes back, which needs no planner. What is wrong with the
+    /// files is told by [`Core::findings`], which may take longer.
+    pub fn reload(&mut self, now_ms: u64) -> Option<Update> {
+        let Loaded { objects, mut diagnostics } = self.files.reload();
+        let changes = self.store.replace(objects.clone());
         let probing = self.probing.as_mut();
         let told = probing.map(|probing| probing.readiness.update(&changes, &self.store, &self.node.name, probing.allow_exec));
         self.controller.apply(changes, now_ms);
@@ -71,9 +74,27 @@ impl Core {
             diagnostics.extend(told.diagnostics);
             told.words.iter().for_each(|word| self.heard(word, now_ms));
         }
-        let news = diagnostics.iter().filter(|diagnostic| !self.told.iter().any(|told| told.same_finding(diagnostic))).cloned().collect();
-        self.told = diagnostics;
-        (self.controller.masked_table(), news)
+        self.unreviewed = Some(Loaded { objects, diagnostics });
+        self.controller.masked_table()
+    }
+
+    /// What has come to be wrong: with the files since they were read last, and, of `arisen`, with what their objects ask for. The review
+    /// of the objects names the same lack with what nearly matches; once is enough.
+    pub fn findings(&mut self, mut arisen: Vec<Diagnostic>) -> Vec<Diagnostic> {
+        let mut news = Vec::new();
+        if let Some(Loaded { objects, mut diagnostics }) = self.unreviewed.take() {
+            diagnostics.extend(review(&objects));
+            let known: HashSet<_> = self.told.iter().map(Diagnostic::finding).collect();
+            news.extend(diagnostics.iter().filter(|diagnostic| !known.contains(&diagnostic.finding())).cloned());
+            drop(known);
+            self.told = diagnostics;
+        }
+        if !arisen.is_empty() {
+            let subjects: HashSet<_> = self.told.iter().filter_map(Diagnostic::subject).collect();
+            arisen.retain(|diagnostic| diagnostic.subject().is_none_or(|subject| !subjects.contains(&subject)));
+        }
+        news.extend(arisen);
+        news
     }
 
     /// What the host is to probe.
@@ -169,20 +190,15 @@ impl Core {
             return None;
         }
         self.planners.set_now(now_ms);
-        let mut update = self.controller.rebuild_while(&mut self.planners, now_ms, keep_going);
-        // The review of the objects names the same lack with what nearly matches; once is enough.
-        let told = |diagnostic: &Diagnostic| self.told.iter().any(|told| told.same_subject(diagnostic));
-        update.diagnostics.retain(|diagnostic| !told(diagnostic));
-        Some(update)
+        Some(self.controller.rebuild_while(&mut self.planners, now_ms, keep_going))
     }
 
     /// All that is wrong with the files and with what they ask for, in one pass: for `check`.
     pub fn check(&mut self) -> (usize, Vec<Diagnostic>) {
-        let (_, mut diagnostics) = self.reload(0);
+        self.reload(0);
         self.node_changed();
-        if let Some(update) = self.rebuild(0, &mut || true) {
-            diagnostics.extend(update.diagnostics);
-        }
+        let arisen = self.rebuild(0, &mut || true).map(|update| update.diagnostics);
+        let mut diagnostics = self.findings(arisen.unwrap_or_default());
         diagnostics.sort_by(|a, b| (&a.file, a.line, b.severity).cmp(&(&b.file, b.line, a.severity)));
         (self.store.len(), diagnostics)
     }

@@ -52,9 +52,9 @@ impl Offline {
         Some(Self { table: update.table, diagnostics: update.diagnostics, policies })
     }
 
-    /// What was wrong with the objects' demands.
-    pub fn diagnostics(&self) -> &[Diagnostic] {
-        &self.diagnostics
+    /// What is wrong with what the objects ask for; for [`Core::findings`], and once.
+    pub fn take_diagnostics(&mut self) -> Vec<Diagnostic> {
+        std::mem::take(&mut self.diagnostics)
     }
 
     /// Where the connection would go, and why. With `connections`, each has fresh random bits and, where the question's port is 0, a

@@ -1,6 +1,7 @@
 //! How a diagnostic reads.
 
 use std::fmt;
+use std::hash::Hash;
 
 use super::model::{Diagnostic, Location, Meta, Severity};
 
@@ -36,15 +37,18 @@ impl Diagnostic {
     /// Whether both tell of the same mistake: it may have moved within its file, and the advice may have changed. What is about no
     /// object (text that cannot be read) is told from its like by its place alone.
     pub fn same_finding(&self, other: &Self) -> bool {
-        let place = |diagnostic: &Self| diagnostic.object.is_none().then_some((diagnostic.line, diagnostic.column));
-        let what = |diagnostic: &Self| (diagnostic.severity, place(diagnostic));
-        let (ours, theirs) = ([&self.file, &self.object, &self.field], [&other.file, &other.object, &other.field]);
-        what(self) == what(other) && ours == theirs && self.message == other.message
+        self.finding() == other.finding()
     }
 
-    /// Whether both are about the same field of the same object.
-    pub fn same_subject(&self, other: &Self) -> bool {
-        self.object.is_some() && self.field.is_some() && self.object == other.object && self.field == other.field
+    /// What [`Self::same_finding`] compares.
+    pub fn finding(&self) -> impl Eq + Hash + '_ {
+        let place = self.object.is_none().then_some((self.line, self.column));
+        (self.severity, place, &self.file, &self.object, &self.field, &self.message)
+    }
+
+    /// The object and the field that it is about, if it is about one.
+    pub fn subject(&self) -> Option<(&str, &str)> {
+        Some((self.object.as_deref()?, self.field.as_deref()?))
     }
 
     /// Whether it keeps an object from being applied.

@@ -9,10 +9,10 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 /// Beside the notifications, which network file systems and full inotify tables don't give.
 const POLL_INTERVAL: Duration = Duration::from_secs(10);
-/// A file is looked at when nothing happened for this long, so that it is seldom met half written.
-const QUIET: Duration = Duration::from_millis(20);
-/// But no later than this: something may change all the time.
-const MAX_WAIT: Duration = Duration::from_millis(500);
+/// A file is looked at when nothing happened for this long, so that it is seldom met half written (which would do no harm).
+const QUIET: Duration = Duration::from_millis(5);
+/// But no later than this: something may change all the time, and an endpoint that left is still used until then.
+const MAX_WAIT: Duration = Duration::from_millis(40);
 
 /// Watches as long as it lives.
 #[derive(Debug)]

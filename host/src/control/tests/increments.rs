@@ -178,3 +178,28 @@ fn a_record_says_what_the_service_says() {
     assert_eq!((namespace.as_str(), name.as_str(), port), ("default", "web", 80));
     assert_eq!((labels.len(), selector.map(|s| s.len()), settings.len()), (1, Some(1), 0));
 }
+
+/// Whoever plans thousands of Services pauses between them: what is planned is in force, the rest is as it was, and follows.
+#[test]
+fn planning_pauses_and_goes_on() {
+    let mut bench = many(10);
+    let changes: Vec<_> = (0..10).map(|n| unready(pod(&format!("s{n:04}-0"), &format!("s{n:04}"), &format!("10.0.{n}.0"))).put()).collect();
+    bench.controller.apply(changes, 2000);
+    let ready = |bench: &Bench| {
+        let count = |n: usize| bench.port(&format!("s{n:04}:80")).endpoints.iter().filter(|endpoint| endpoint.conditions.ready).count();
+        (0..10).map(count).collect::<Vec<_>>()
+    };
+    let mut planned = Vec::new();
+    for turn in 1..=4 {
+        let mut left = 3;
+        let update = bench.controller.rebuild_while(&mut bench.planner, 2000, &mut || {
+            left -= 1;
+            left > 0
+        });
+        planned.extend(update.changed);
+        assert_eq!(ready(&bench).iter().filter(|count| **count == 2).count(), (3 * turn).min(10));
+        assert_eq!(bench.controller.is_dirty(), turn < 4);
+    }
+    planned.dedup();
+    assert_eq!(planned.len(), 10, "each was planned once");
+}

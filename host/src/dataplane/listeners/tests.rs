@@ -167,3 +167,14 @@ fn an_address_that_is_still_closing_is_no_stranger() {
     assert_eq!(opened(&again).len(), 2, "{:?}", listeners.failures());
     drop((open, close, again));
 }
+
+#[test]
+fn nothing_is_said_of_what_is_not_planned_yet() {
+    let mut listeners = Listeners::new(WORKERS, 1000);
+    let mut table = services(1, 1);
+    for protocol in [Protocol::Tcp, Protocol::Sctp] {
+        table.frontends.insert(key(1, protocol), Frontend { kind: FrontendKind::ClusterIp, service: 1 });
+    }
+    assert_eq!(opened(&listeners.update(&table, &loopback)).len(), WORKERS);
+    assert!(listeners.not_served(&table).is_empty(), "it has no name to be told by");
+}

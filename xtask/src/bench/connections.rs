@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: new connections through Pointsman, HAProxy and nginx, side by side: each with one worker, the same three nginx
+//! New connections through Pointsman, HAProxy and nginx, side by side: each with one worker, the same three nginx
 //! backends, the same `wrk`, in turns, so that a noisy machine is noisy for all. What counts is the ratio.
 
 use std::fmt::Write as _;
@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use pointsman_tests::process::Process;
 
-use crate::provision;
-use crate::step::{Steps, cargo, root};
+use crate::step::root;
 
 /// Seconds of load a turn, after one that is thrown away.
 const SECONDS: u32 = 5;
@@ -36,9 +35,7 @@ struct Turn {
 }
 
 /// Runs the comparison and prints a table.
-pub(crate) fn run(steps: &mut Steps) -> Result<()> {
-    provision::bench(steps)?;
-    steps.run("build the release binary", cargo().args(["build", "--release", "--package", "pointsman"]))?;
+pub(super) fn run() -> Result<()> {
     let folder = tempfile::Builder::new().prefix("pointsman-bench-").tempdir()?;
     let backends = (0..3).map(|n| free(Ipv4Addr::new(127, 197, 1, 1 + n))).collect::<Result<Vec<_>>>()?;
     let _backend = start("nginx", backends[0], nginx(folder.path(), "backends", &http(&backends))?)?;
@@ -120,9 +117,8 @@ fn pointsman(folder: &Path, backends: &[SocketAddr], balancer: &str) -> Result<C
     }
     let file = folder.join(format!("{balancer}.yaml"));
     std::fs::write(&file, manifest)?;
-    let mut command = Command::new(root().join("target/release/pointsman"));
-    command.arg("run").arg("-f").arg(&file);
-    command.args(["--vip-mode", "loopback", "--admin", "127.0.0.1:0", "--workers", "1", "--node-name", "bench"]);
+    let mut command = super::pointsman();
+    command.arg("-f").arg(&file).args(["--workers", "1"]);
     let address = SocketAddr::from((node_ip, port));
     let process = start("pointsman", address, command)?;
     Ok(Contestant { name: format!("Pointsman ({balancer})"), address, process: Some(process), turns: vec![] })
