@@ -40,7 +40,7 @@ fn pod_ip(node: usize, pod: u8) -> Ipv4Addr {
 }
 
 /// Skips, and says why, where namespaces can't be made.
-fn available() -> bool {
+pub(crate) fn available() -> bool {
     let reason = Namespace::unavailable();
     if let Some(reason) = &reason {
         assert!(std::env::var_os("POINTSMAN_REQUIRE_NETNS").is_none(), "{reason}");

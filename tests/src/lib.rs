@@ -13,6 +13,7 @@ pub mod peers;
 pub mod poll;
 pub mod process;
 pub mod range;
+pub mod udp;
 
 pub use backend::Backend;
 pub use engine::{Bound, Engine};

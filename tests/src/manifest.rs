@@ -128,6 +128,19 @@ pub fn endpoints_with(name: &str, port_name: &str, ready: &[SocketAddr], not_rea
     text
 }
 
+/// An Endpoints object for Service ports with protocols: of each its name, its protocol and its ready addresses.
+pub fn endpoints_of(name: &str, ports: &[(&str, &str, &[SocketAddr])]) -> String {
+    let mut text = format!("---\napiVersion: v1\nkind: Endpoints\nmetadata:\n  name: {name}\nsubsets:\n");
+    for (port_name, protocol, addresses) in ports {
+        let port_name = if port_name.is_empty() { String::new() } else { format!(", name: {port_name}") };
+        for address in *addresses {
+            let (ip, port) = (address.ip(), address.port());
+            let _ = write!(text, "- addresses:\n  - ip: \"{ip}\"\n  ports:\n  - {{port: {port}, protocol: {protocol}{port_name}}}\n");
+        }
+    }
+    text
+}
+
 /// A pod that runs at an address.
 #[derive(Clone, Debug)]
 pub struct Pod {
@@ -138,13 +151,25 @@ pub struct Pod {
     ports: String,
     ready: bool,
     annotations: String,
+    readiness_probe: String,
+    host_network: bool,
 }
 
 impl Pod {
     /// A ready pod of the namespace `default`; `labels` as `app: web, tier: front`.
     pub fn new(name: &str, labels: &str, ip: impl Display) -> Self {
         let (name, labels) = (name.to_owned(), labels.to_owned());
-        Self { name, labels, ip: ip.to_string(), node: None, ports: String::new(), ready: true, annotations: String::new() }
+        Self {
+            name,
+            labels,
+            ip: ip.to_string(),
+            node: None,
+            ports: String::new(),
+            ready: true,
+            annotations: String::new(),
+            readiness_probe: String::new(),
+            host_network: false,
+        }
     }
 
     /// `spec.nodeName`.
@@ -156,6 +181,24 @@ impl Pod {
     /// A named container port.
     pub fn port(mut self, name: &str, port: u16) -> Self {
         let _ = writeln!(self.ports, "    - {{name: {name}, containerPort: {port}}}");
+        self
+    }
+
+    /// A named container port that is a port of the node, too.
+    pub fn host_port(mut self, name: &str, port: u16, host_port: u16) -> Self {
+        let _ = writeln!(self.ports, "    - {{name: {name}, containerPort: {port}, hostPort: {host_port}}}");
+        self
+    }
+
+    /// On the node's own network.
+    pub fn host_network(mut self) -> Self {
+        self.host_network = true;
+        self
+    }
+
+    /// `readinessProbe`, as `{httpGet: {path: /readyz, port: http}, periodSeconds: 1}`.
+    pub fn readiness_probe(mut self, probe: impl Display) -> Self {
+        self.readiness_probe = format!("    readinessProbe: {probe}\n");
         self
     }
 
@@ -173,13 +216,14 @@ impl Pod {
 
     /// The manifest.
     pub fn yaml(&self) -> String {
-        let Self { name, labels, ip, node, ports, ready, annotations } = self;
+        let Self { name, labels, ip, node, ports, ready, annotations, readiness_probe, host_network } = self;
+        let host_network = if *host_network { "  hostNetwork: true\n" } else { "" };
         let node = node.as_ref().map(|node| format!("  nodeName: {node}\n")).unwrap_or_default();
         let ports = if ports.is_empty() { String::new() } else { format!("    ports:\n{ports}") };
         let status = if *ready { "True" } else { "False" };
         format!(
-            "---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  labels: {{{labels}}}\n{annotations}spec:\n{node}  containers:\n  - name: main\n    \
-             image: example\n{ports}status:\n  phase: Running\n  podIP: {ip}\n  podIPs:\n  - ip: {ip}\n  conditions:\n  - {{type: Ready, status: \
+            "---\napiVersion: v1\nkind: Pod\nmetadata:\n  name: {name}\n  labels: {{{labels}}}\n{annotations}spec:\n{node}{host_network}  containers:\n  - name: main\n    \
+             image: example\n{ports}{readiness_probe}status:\n  phase: Running\n  podIP: {ip}\n  podIPs:\n  - ip: {ip}\n  conditions:\n  - {{type: Ready, status: \
              \"{status}\"}}\n"
         )
     }

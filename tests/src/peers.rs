@@ -92,6 +92,18 @@ pub fn redis(ip: Ipv4Addr) -> Result<Peer> {
     })
 }
 
+/// dnsmasq, which knows one name: `whoami.example` is its own, as TXT.
+pub fn dnsmasq(ip: Ipv4Addr, name: &str) -> Result<Peer> {
+    start("dnsmasq", ip, |folder, address| {
+        let mut command = Command::new(sbin("dnsmasq"));
+        // Without a configuration of the machine's, and without another server to ask.
+        command.args(["--conf-file=/dev/null", "--no-daemon", "--no-resolv", "--no-hosts", "--bind-interfaces"]);
+        command.args(["--pid-file=", &format!("--user={}", user()?), &format!("--txt-record=whoami.example,{name}")]);
+        command.arg(format!("--listen-address={}", address.ip())).arg(format!("--port={}", address.port())).current_dir(folder);
+        Ok(command)
+    })
+}
+
 fn nginx_command(folder: &Path, server: &str) -> Result<Command> {
     let path = folder.display();
     // Foreground, one process, nothing written outside its folder. Group and other may read it, or nginx's worker can't.
