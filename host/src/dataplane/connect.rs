@@ -47,6 +47,16 @@ pub(super) fn connect(
 }
 
 fn begin(protocol: table::Protocol, address: SocketAddr, client: Option<SocketAddr>) -> io::Result<TcpStream> {
+    match (begin_from(protocol, address, client), client) {
+        // The client's port is connected to this endpoint already: it has come with it to another address of the Service.
+        (Err(error), Some(client)) if error.raw_os_error() == Some(Errno::EADDRNOTAVAIL as i32) => {
+            begin_from(protocol, address, Some(transparent::any_port(client)))
+        }
+        (begun, _) => begun,
+    }
+}
+
+fn begin_from(protocol: table::Protocol, address: SocketAddr, client: Option<SocketAddr>) -> io::Result<TcpStream> {
     let sctp = protocol == table::Protocol::Sctp;
     let wire = if sctp { Protocol::SCTP } else { Protocol::TCP };
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking().cloexec(), Some(wire))?;

@@ -135,7 +135,7 @@ impl<P: Policies> Open<P> {
             }
             self.load = Some(endpoint.load.enter());
             let begun = Instant::now();
-            let client = transparent::seen_by(address, &self.worker.transparent, &mut self.record);
+            let client = transparent::seen_by(slot, &self.worker.transparent, &mut self.record);
             match connect(self.record.frontend.protocol, address, client, &preface, &self.worker.connect_timeout).await {
                 Ok(stream) => {
                     self.reached(slot, hash, begun);

@@ -13,12 +13,12 @@ use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{RouteMessage, RouteScope, RouteType};
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use rtnetlink::{Handle, RouteMessageBuilder, new_connection};
-use socket2::Socket;
+use socket2::{Socket, Type};
 use tokio::task::JoinHandle;
 
 use super::anyip::{LOOPBACK_INDEX, PROTOCOL};
 use crate::observe::{ConnectionRecord, Source};
-use crate::table::{FrontendKind, Locality, Origin, Port, Protocol};
+use crate::table::{Endpoint, FrontendKind, Locality, Origin, Port, Protocol, Slot};
 
 /// The mark, the routing table and the rule's priority: "pm" in ASCII, which nobody else is known to use.
 const MARK: u32 = 0x706d;
@@ -91,9 +91,11 @@ fn applies(port: &Port, frontend: FrontendKind, origin: Origin) -> bool {
 
 /// The client, where a connection's next endpoint is to see it; notes in the record whom it sees. `set_up` says whether the machine's
 /// network is.
-pub(super) fn seen_by(endpoint: SocketAddr, set_up: &AtomicBool, record: &mut ConnectionRecord) -> Option<SocketAddr> {
+pub(super) fn seen_by(endpoint: Slot, set_up: &AtomicBool, record: &mut ConnectionRecord) -> Option<SocketAddr> {
     let port = &record.port;
-    let keeps = set_up.load(Ordering::Relaxed) && applies(port, record.kind, record.origin) && !is_own(endpoint.ip());
+    let keeps = set_up.load(Ordering::Relaxed)
+        && applies(port, record.kind, record.origin)
+        && port.endpoints.get(endpoint as usize).is_some_and(answers_here);
     record.source = match port.options.proxy_protocol && port.record.protocol != Protocol::Udp {
         true => Source::ProxyProtocol,
         false if keeps => Source::Kept,
@@ -107,23 +109,37 @@ pub fn wanted(port: &Port) -> bool {
     applies(port, FrontendKind::NodePort, Origin::Outside)
 }
 
+/// Whether what an endpoint sends to a client comes by this machine, and through the rule. From another node, where policies may send
+/// connections too, it goes another way.
+fn answers_here(endpoint: &Endpoint) -> bool {
+    endpoint.local && !is_own(endpoint.address.ip())
+}
+
 /// Whether an endpoint is a process of this machine's own network: its answers never pass the rule.
 fn is_own(endpoint: IpAddr) -> bool {
     // Only an address of this machine can be bound by an ordinary socket.
     UdpSocket::bind((endpoint, 0)).is_ok()
 }
 
-/// Makes a socket speak as the client, with its port if that is free.
+/// Makes a socket speak as the client, with its port if that is free and this process may have it.
 pub(super) fn speak_as(socket: &Socket, client: SocketAddr) -> io::Result<()> {
     match client {
         SocketAddr::V4(_) => socket.set_ip_transparent_v4(true)?,
         SocketAddr::V6(_) => socket.set_ip_transparent_v6(true)?,
     }
-    socket.set_reuse_address(true)?;
+    // Connections to other endpoints may have the port too. Not so flows: two with the same addresses could not be told apart.
+    socket.set_reuse_address(socket.r#type()? == Type::STREAM)?;
     match socket.bind(&client.into()) {
-        Err(error) if error.raw_os_error() == Some(Errno::EADDRINUSE as i32) => socket.bind(&SocketAddr::new(client.ip(), 0).into()),
+        Err(error) if [Errno::EADDRINUSE, Errno::EACCES].map(|errno| Some(errno as i32)).contains(&error.raw_os_error()) => {
+            socket.bind(&any_port(client).into())
+        }
         bound => bound,
     }
+}
+
+/// The client with a port that the kernel chooses.
+pub(super) fn any_port(client: SocketAddr) -> SocketAddr {
+    SocketAddr::new(client.ip(), 0)
 }
 
 fn nft(script: &str) -> Result<(), String> {
@@ -190,6 +206,13 @@ mod tests {
         assert!(!applies(&port, FrontendKind::NodePort, Origin::Pod) && !applies(&port, FrontendKind::NodePort, Origin::Node));
         port.options.proxy_protocol = true;
         assert!(!wanted(&port), "it is told in another way");
+    }
+
+    #[test]
+    fn answers_of_other_nodes_and_of_ones_own_processes_do_not_pass_the_rule() {
+        let pod = |local, address| Endpoint { local, ..fixture::endpoint(address) };
+        assert!(answers_here(&pod(true, "192.0.2.1:80")));
+        assert!(!answers_here(&pod(false, "192.0.2.1:80")) && !answers_here(&pod(true, "127.0.0.1:80")));
     }
 
     #[test]

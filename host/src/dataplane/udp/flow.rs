@@ -51,7 +51,7 @@ impl Flow {
             self.counter.picked(endpoint);
             self.load = Some(endpoint.load.enter());
             let (address, hash) = (endpoint.address, endpoint.hash);
-            let client = transparent::seen_by(address, &worker.transparent, &mut self.record);
+            let client = transparent::seen_by(slot, &worker.transparent, &mut self.record);
             match connect(address, client) {
                 Ok(socket) => {
                     self.upstream = Some(socket);
