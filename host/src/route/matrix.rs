@@ -189,6 +189,20 @@ fn from_another_node_the_address_does_not_come_along() {
     assert_eq!([source(POD, 0), source(POD, 1)], [Some("kept"), Some("kept")], "the short-circuit of pods");
 }
 
+/// No row of Kubernetes': the Service asks for it, and it reaches every endpoint. There is none for datagrams.
+#[test]
+fn the_proxy_protocol_tells_of_every_client() {
+    let (mut port, plan) = served(Locality::Cluster, Locality::Cluster, &[(READY, HERE), (READY, THERE)]);
+    port.options.proxy_protocol = true;
+    for (client, frontend) in [POD, NODE, OUTSIDE].into_iter().flat_map(|client| FRONTENDS.map(|frontend| (client, frontend))) {
+        let source = |port: &Port, slot| route(port, &plan, client, frontend, Some(slot)).source;
+        assert_eq!([source(&port, 0), source(&port, 1)], [Some("proxy-protocol"); 2], "{client} {frontend:?}");
+        let mut datagrams = port.clone();
+        datagrams.record = Arc::new(PortRecord { protocol: Protocol::Udp, ..PortRecord::clone(&port.record) });
+        assert_ne!(source(&datagrams, 0), Some("proxy-protocol"));
+    }
+}
+
 #[test]
 fn what_is_left_out_is_told_why() {
     let why = |said: &Explanation| said.stages[1].removed.iter().map(|removed| removed.why.clone()).collect::<Vec<_>>();
