@@ -275,6 +275,7 @@ impl ControlLoop {
             self.publish_bound();
         }
         self.addresses.tidy().await;
+        self.tell_findings();
         let counters = self.plane.policy_counters().await;
         self.health.look(&counters, &self.wiring.events);
         if self.clock.now_ms() < self.replan_at_ms {
@@ -298,9 +299,9 @@ impl ControlLoop {
         if let Some(update) = self.core.rebuild(self.clock.now_ms(), &mut || Instant::now() < until) {
             self.publish(update).await;
         }
-        let arisen = std::mem::take(&mut self.arisen);
-        let findings = self.core.findings(arisen);
-        self.tell(findings);
+        if !self.core.is_large() {
+            self.tell_findings();
+        }
         if !self.core.is_dirty() {
             self.wiring.health.updated(SystemTime::now());
             if let Some(queued) = self.queued.take() {
@@ -437,6 +438,13 @@ impl ControlLoop {
 
     fn count(&mut self, policy: &str, result: &'static str) {
         *self.swaps.entry((policy.to_owned(), result)).or_default() += 1;
+    }
+
+    /// What has come to be wrong since the last time.
+    fn tell_findings(&mut self) {
+        let arisen = std::mem::take(&mut self.arisen);
+        let findings = self.core.findings(arisen);
+        self.tell(findings);
     }
 
     fn tell(&self, diagnostics: Vec<Diagnostic>) {

@@ -1,13 +1,13 @@
 //! The way of a change, without sockets: files → store → controller → planners → table. `run`, `route` and `check` all stand on it, so
 //! what they say of a manifest cannot differ.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::control::{Controller, Settings, Update};
 use crate::objects::model::Pod;
-use crate::objects::{Diagnostic, Kind, Object, Severity, review};
+use crate::objects::{Diagnostic, Kind, Object, ObjectKey, Severity, review};
 use crate::policy::contract::Node;
 use crate::policy::planners::Planners;
 use crate::policy::registry::Registry;
@@ -78,6 +78,11 @@ impl Core {
         self.controller.masked_table()
     }
 
+    /// Whether there are so many objects that looking through them would hold up the next change.
+    pub fn is_large(&self) -> bool {
+        self.store.len() > MANY_OBJECTS
+    }
+
     /// What has come to be wrong: with the files since they were read last, and, of `arisen`, with what their objects ask for. The review
     /// of the objects names the same lack with what nearly matches; once is enough.
     pub fn findings(&mut self, mut arisen: Vec<Diagnostic>) -> Vec<Diagnostic> {
@@ -131,8 +136,8 @@ impl Core {
         match kind {
             Kind::Service => written.map(|object| self.with_allocation(object)).collect(),
             Kind::Pod => written.map(|object| self.with_readiness(object)).collect(),
-            Kind::Endpoints => written.chain(self.controller.endpoints_objects().cloned().map(Object::Endpoints)).collect(),
-            Kind::EndpointSlice => written.chain(self.controller.endpoint_slices().cloned().map(Object::EndpointSlice)).collect(),
+            Kind::Endpoints => instead(written, self.controller.endpoints_objects().cloned().map(Object::Endpoints)),
+            Kind::EndpointSlice => instead(written, self.controller.endpoint_slices().cloned().map(Object::EndpointSlice)),
             Kind::Namespace | Kind::Node => written.collect(),
         }
     }
@@ -208,6 +213,16 @@ impl Core {
         &self.registry
     }
 }
+
+/// What was made stands instead of what was written under the same name, as where Kubernetes' controllers write over it.
+fn instead(written: impl Iterator<Item = Object>, made: impl Iterator<Item = Object>) -> Vec<Object> {
+    let made: BTreeMap<ObjectKey, Object> = made.map(|object| (object.key(), object)).collect();
+    let written = written.filter(|object| !made.contains_key(&object.key())).collect::<Vec<_>>();
+    written.into_iter().chain(made.into_values()).collect()
+}
+
+/// Looking through 20,000 objects takes some 20 ms.
+const MANY_OBJECTS: usize = 2_000;
 
 /// Whether there is an error among these.
 pub fn any_error(diagnostics: &[Diagnostic]) -> bool {

@@ -122,6 +122,18 @@ impl Object {
         }
     }
 
+    /// Where it stands in memory: of two that live, the same only for clones of one.
+    pub fn address(&self) -> usize {
+        match self {
+            Self::Namespace(meta) => Arc::as_ptr(meta).addr(),
+            Self::Node(node) => Arc::as_ptr(node).addr(),
+            Self::Pod(pod) => Arc::as_ptr(pod).addr(),
+            Self::Service(service) => Arc::as_ptr(service).addr(),
+            Self::Endpoints(endpoints) => Arc::as_ptr(endpoints).addr(),
+            Self::EndpointSlice(slice) => Arc::as_ptr(slice).addr(),
+        }
+    }
+
     /// Its identity.
     pub fn key(&self) -> ObjectKey {
         let meta = self.meta();

@@ -6,6 +6,7 @@
 mod listing;
 mod watch;
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::io::Read;
@@ -15,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use listing::{Listing, Stamp};
 pub use watch::{Watch, watch};
 
-use crate::objects::{self, Diagnostic, Object, ObjectKey, Severity};
+use crate::objects::{self, Diagnostic, Kind, Object, ObjectKey, Severity};
 
 /// All manifests together, in bytes. 10,000 Services have about 3 MB; what is read is held in memory some twenty times over.
 pub const MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -79,20 +80,23 @@ impl Files {
 
 /// Every key once: the first file wins, and what files say now wins over what was kept.
 fn united(contents: &[&Contents], diagnostics: &mut Vec<Diagnostic>) -> Vec<Object> {
-    let mut first: HashMap<ObjectKey, &Object> = HashMap::new();
+    fn key(object: &Object) -> (Kind, &str, &str) {
+        let meta = object.meta();
+        (object.kind(), &meta.namespace, &meta.name)
+    }
+    let mut first: HashMap<_, &Object> = HashMap::new();
     let mut objects = Vec::new();
     for object in contents.iter().flat_map(|contents| &contents.objects) {
-        let key = object.key();
-        match first.get(&key) {
-            Some(other) => diagnostics.push(duplicate(&key, object, other)),
-            None => {
-                first.insert(key, object);
+        match first.entry(key(object)) {
+            Entry::Occupied(other) => diagnostics.push(duplicate(&object.key(), object, other.get())),
+            Entry::Vacant(entry) => {
+                entry.insert(object);
                 objects.push(object.clone());
             }
         }
     }
     for object in contents.iter().flat_map(|contents| &contents.kept) {
-        if first.insert(object.key(), object).is_none() {
+        if first.insert(key(object), object).is_none() {
             objects.push(object.clone());
         }
     }
