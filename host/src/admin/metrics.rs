@@ -57,7 +57,7 @@ pub struct ProbeCount {
 /// What kube-proxy tells of its syncs, of which a table is the like here.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sync {
-    /// How many tables took so long, by the bounds of [`SYNC_BOUNDS`]; those beyond all of them last.
+    /// How many tables took so long, by kube-proxy's bounds (1 ms, doubled fourteen times); those beyond all of them last.
     pub durations: [u64; SYNC_BOUNDS.len() + 1],
     /// Seconds that all of them took.
     pub seconds: f64,
