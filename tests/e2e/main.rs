@@ -2,6 +2,7 @@
 
 mod admin;
 mod allocation;
+mod cluster;
 mod commands;
 mod databases;
 mod draining;
@@ -17,4 +18,5 @@ mod site;
 mod sources;
 mod streams;
 mod swaps;
+mod transparent;
 mod udp;

@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod backend;
+pub mod cluster;
 pub mod engine;
 pub mod http;
 pub mod load;

@@ -1,10 +1,11 @@
 //! Network namespaces: nodes of their own on one machine, made and removed by the test that needs them.
 
 use std::ffi::OsStr;
+use std::net::IpAddr;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::process::run;
 
@@ -53,6 +54,33 @@ impl Namespace {
     /// Runs a command inside it to its end.
     pub fn run<I: AsRef<OsStr>>(&self, program: &str, arguments: impl IntoIterator<Item = I>) -> Result<String> {
         run(self.command(program).args(arguments))
+    }
+
+    /// `sysctl -w net.KEY=VALUE`, the key with dots: `ipv4.ip_forward`.
+    pub fn sysctl(&self, key: &str, value: &str) -> Result<()> {
+        let path = format!("/proc/sys/net/{}", key.replace('.', "/"));
+        self.enter(|| std::fs::write(&path, value).with_context(|| format!("writing {path}")))
+    }
+
+    /// An address on one of its links. IPv6 looks for no duplicates, so that it can be used at once.
+    pub fn address(&self, link: &str, address: impl Into<IpAddr>, prefix: u8) -> Result<()> {
+        let address = address.into();
+        let nodad = if address.is_ipv6() { &["nodad"][..] } else { &[] };
+        let address = format!("{address}/{prefix}");
+        self.run("ip", ["addr", "add", &address, "dev", link].iter().chain(nodad)).map(drop)
+    }
+
+    /// `ip route add ROUTE`, in the family that the words say.
+    pub fn route(&self, route: &str) -> Result<()> {
+        let family = if route.contains("::") { "-6" } else { "-4" };
+        self.run("ip", [family, "route", "add"].into_iter().chain(route.split(' '))).map(drop)
+    }
+
+    /// A cable to another: one link here, one there, both up.
+    pub fn cable(&self, link: &str, other: &Self, other_link: &str) -> Result<()> {
+        self.run("ip", ["link", "add", link, "type", "veth", "peer", "name", other_link, "netns", other.name()])?;
+        self.run("ip", ["link", "set", link, "up"])?;
+        other.run("ip", ["link", "set", other_link, "up"]).map(drop)
     }
 
     /// Runs `work` on a thread that has entered the namespace, so that its sockets belong there.
