@@ -180,9 +180,13 @@ impl ControlLoop {
             tokio::select! {
                 event = self.wiring.changes_seen.recv() => match event {
                     Some(Event::Stop) | None => self.stopping = true,
-                    Some(event) => self.absorb(Some(event)).await,
+                    Some(event) => self.absorb(event).await,
                 },
-                () = files.notified() => self.absorb(None).await,
+                () = files.notified() => {
+                    // Whoever watches them has gathered already.
+                    self.files_changed().await;
+                    self.rebuild().await;
+                }
                 Some(reply) = self.wiring.metrics_asked.recv() => {
                     let _ = reply.send(self.metrics().await);
                 }
@@ -198,14 +202,11 @@ impl ControlLoop {
         self.stop().await
     }
 
-    /// Takes a change in (`None`: of files), gathers what follows it closely, and puts all of it in force. What left is masked at once.
-    async fn absorb(&mut self, first: Option<Event>) {
+    /// Takes a change in, gathers what follows it closely, and puts all of it in force.
+    async fn absorb(&mut self, first: Event) {
         let files = Arc::clone(&self.wiring.files);
-        if first.is_none() {
-            self.files_changed().await;
-        }
         let until = Instant::now() + GATHER;
-        let (mut reread, mut next) = (false, first);
+        let (mut reread, mut next) = (false, Some(first));
         loop {
             match next.take() {
                 Some(Event::Policy(event)) => self.policy_file(event),

@@ -123,7 +123,7 @@ impl Contents {
                     self.update(file, &text);
                     // Within a clock tick a file can change twice and look the same: one that is this fresh is read again.
                     let age = stamp.modified.and_then(|modified| now.duration_since(modified).ok());
-                    self.stamp = Some(stamp).filter(|_| age.is_some_and(|age| age > CLOCK_TICK));
+                    self.stamp = Some(stamp).filter(|stamp| age.is_some_and(|age| age > clock_tick(stamp)));
                 }
                 Err(diagnostic) => self.keep_all(*diagnostic),
             },
@@ -166,8 +166,17 @@ impl Contents {
     }
 }
 
-/// The coarsest clock that file systems stamp with (FAT).
-const CLOCK_TICK: Duration = Duration::from_secs(2);
+/// How far apart two changes of a file may be and have the same stamp.
+fn clock_tick(stamp: &Stamp) -> Duration {
+    let fraction =
+        stamp.modified.and_then(|modified| modified.duration_since(SystemTime::UNIX_EPOCH).ok()).map(|since| since.subsec_nanos());
+    match fraction {
+        // The coarsest that file systems stamp with (FAT).
+        None | Some(0) => Duration::from_secs(2),
+        // Others have the kernel's clock, which ticks every 10 ms at the slowest.
+        Some(_) => Duration::from_millis(20),
+    }
+}
 
 fn read(file: &Path, bytes_left: u64) -> Result<String, Box<Diagnostic>> {
     let failed = |error: std::io::Error| Box::new(about_file(file, format!("can't be read: {error}"), None));
