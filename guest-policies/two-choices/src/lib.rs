@@ -5,7 +5,7 @@
 //! Endpoints are drawn by weight and compared by live connections for their weight, so equal load means loads in proportion to
 //! the weights. (Envoy leaves two choices when weights differ, and draws by weight / (active + 1) among all.)
 
-use pointsman_sdk::hash::mix;
+use pointsman_sdk::hash::{below, mix};
 use pointsman_sdk::order::eligible;
 use pointsman_sdk::prelude::*;
 use pointsman_sdk::weighted::Weighted;
@@ -41,7 +41,14 @@ impl Balancer for TwoChoices {
     }
 
     fn pick(&mut self, plan: &mut Plan, connection: &Connection, load: &impl Load) -> Option<Slot> {
-        let (one, other) = (plan.weighted.draw(connection.random), plan.weighted.draw(mix(connection.random)));
+        let bits = connection.random;
+        let (one, other) = if plan.weighted.is_uniform() {
+            // Half of the bits is enough for each, where no coin has to be tossed besides.
+            let len = plan.slots.len() as u32;
+            (below(bits as u32, len) as usize, below((bits >> 32) as u32, len) as usize)
+        } else {
+            (plan.weighted.draw(bits), plan.weighted.draw(mix(bits)))
+        };
         let slot = plan.slots.at(one)?;
         if one == other {
             return Some(slot);

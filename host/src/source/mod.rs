@@ -7,13 +7,14 @@ mod listing;
 mod watch;
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use listing::{Listing, Stamp};
+use rustc_hash::FxHashMap;
 pub use watch::{Watch, watch};
 
 use crate::objects::{self, Diagnostic, Kind, Object, ObjectKey, Severity};
@@ -84,7 +85,7 @@ fn united(contents: &[&Contents], diagnostics: &mut Vec<Diagnostic>) -> Vec<Obje
         let meta = object.meta();
         (object.kind(), &meta.namespace, &meta.name)
     }
-    let mut first: HashMap<_, &Object> = HashMap::new();
+    let mut first: FxHashMap<_, &Object> = FxHashMap::default();
     let mut objects = Vec::new();
     for object in contents.iter().flat_map(|contents| &contents.objects) {
         match first.entry(key(object)) {

@@ -1,6 +1,8 @@
 //! The objects that hold now, each with the version of its last change.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
+
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::objects::{Kind, Meta, Object, ObjectKey};
 
@@ -18,7 +20,7 @@ pub enum Change {
 pub struct Store {
     objects: BTreeMap<ObjectKey, Stored>,
     /// The same by where they stand in memory.
-    known: HashMap<usize, ObjectKey>,
+    known: FxHashMap<usize, ObjectKey>,
     version: u64,
 }
 
@@ -34,7 +36,7 @@ impl Store {
     /// Nearly all are the very objects that are here already. Those are known by their place in memory: comparing 20,000 names took longer
     /// than planning what had changed.
     pub fn replace(&mut self, objects: Vec<Object>) -> Vec<Change> {
-        let mut kept = HashSet::with_capacity(self.known.len());
+        let mut kept = FxHashSet::with_capacity_and_hasher(self.known.len(), Default::default());
         let is_kept = |object: &Object| self.known.contains_key(&object.address());
         let fresh: Vec<&Object> = objects.iter().filter(|object| !(is_kept(object) && kept.insert(object.address()))).collect();
         let holder = |object: &Object| self.objects.get(&object.key()).map(|stored| stored.object.address());
