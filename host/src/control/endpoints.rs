@@ -319,7 +319,9 @@ impl<'a> Resolution<'a> {
 /// Why connections would find nobody, if that is so.
 pub(super) fn nobody(service: &Service, at: usize, resolved: &Resolved) -> Option<Diagnostic> {
     let endpoints = &resolved.endpoints;
-    if endpoints.iter().any(|endpoint| endpoint.conditions.ready && endpoint.weight > 0) {
+    // Where the host probes, each probe's finding is told by itself; before the first, none is ready.
+    let probed = service.options.probe.is_some() && !endpoints.is_empty();
+    if probed || endpoints.iter().any(|endpoint| endpoint.conditions.ready && endpoint.weight > 0) {
         return None;
     }
     let Lack { field, message, remedy } = if endpoints.iter().any(|endpoint| endpoint.conditions.ready) {
