@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::policies::Policies;
 use super::worker::Worker;
+use crate::observe::ConnectionRecord;
 use crate::policy::contract::{Connection, Slot};
-use crate::route::{Decision, Fate};
-use crate::table::{Frontend, FrontendKey, Port, Table};
+use crate::route::{self, Decision, Fate};
+use crate::table::{Endpoint, Frontend, FrontendKey, Port, Table};
 
 /// What answers on an address.
 pub(super) fn lookup<'a>(table: &'a Table, key: &FrontendKey) -> Option<(&'a Frontend, &'a Arc<Port>)> {
@@ -19,6 +20,30 @@ pub(super) fn pinned<P: Policies>(worker: &Worker<P>, port: &Port, connection: &
     port.options.affinity?;
     let hash = worker.affinity.lookup(port.id, connection.client(), connection.now_ms)?;
     port.endpoints.iter().position(|endpoint| endpoint.hash == hash).map(|slot| slot as Slot)
+}
+
+/// Another endpoint for a connection whose last one could not be reached, by the table in force: policies have adopted its plans, and
+/// endpoints may have left since. `connection.attempt` has been raised; the record says what was tried, and is told what was decided.
+pub(super) fn decide_again<P: Policies>(worker: &Worker<P>, record: &mut ConnectionRecord, connection: &Connection) -> Option<Slot> {
+    let table = Arc::clone(&worker.table.borrow());
+    let (_, port) = lookup(&table, &record.frontend).filter(|(_, port)| port.id == connection.service)?;
+    let policies = &mut *worker.policies.borrow_mut();
+    let failed = |endpoint: &Endpoint| record.failures.iter().any(|failure| failure.endpoint == endpoint.key);
+    let tried: Vec<Slot> = (0..).zip(&*port.endpoints).filter(|(_, endpoint)| failed(endpoint)).map(|(slot, _)| slot).collect();
+    if !Arc::ptr_eq(port, &record.port) {
+        let decision = route::decide(port, policies, connection, None);
+        worker.counters.decided(port, &decision);
+        let slot = forwarded(&decision);
+        record.generation = table.generation;
+        record.port = Arc::clone(port);
+        record.decision = decision;
+        if slot.is_none_or(|slot| !tried.contains(&slot)) {
+            return slot;
+        }
+    }
+    route::retry(port, policies, connection, &mut record.decision, &tried);
+    worker.counters.retried(port, &record.decision);
+    forwarded(&record.decision)
 }
 
 /// The slot that a decision goes to.

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::connect::connect;
-use super::decide::{forwarded, lookup, pinned};
+use super::decide::{decide_again, forwarded, lookup, pinned};
 use super::drains::Place;
 use super::policies::Policies;
 use super::proxy_protocol;
@@ -147,11 +147,11 @@ impl<P: Policies> Open<P> {
             if connection.attempt == MAX_ATTEMPTS {
                 return None;
             }
-            slot = match self.decide_again(connection) {
+            slot = match decide_again(&self.worker, &mut self.record, connection) {
                 None if self.worker.awaits_plan(&self.record.frontend) => {
                     let seen = self.worker.table.borrow().generation;
                     self.worker.newer_table(seen).await;
-                    self.decide_again(connection)?
+                    decide_again(&self.worker, &mut self.record, connection)?
                 }
                 slot => slot?,
             };
@@ -188,30 +188,6 @@ impl<P: Policies> Open<P> {
         }
         let endpoint = Arc::clone(&port.endpoints[slot as usize].key);
         self.record.failures.push(ConnectFailure { endpoint, why });
-    }
-
-    /// Another endpoint, by the table in force: policies have adopted its plans, and endpoints may have left since.
-    fn decide_again(&mut self, connection: &Connection) -> Option<Slot> {
-        let table = Arc::clone(&self.worker.table.borrow());
-        let (_, port) = lookup(&table, &self.record.frontend).filter(|(_, port)| port.id == connection.service)?;
-        let worker = Rc::clone(&self.worker);
-        let policies = &mut *worker.policies.borrow_mut();
-        let failed = |key: &Arc<str>| self.record.failures.iter().any(|failure| failure.endpoint == *key);
-        let tried: Vec<Slot> = (0..).zip(&*port.endpoints).filter(|(_, endpoint)| failed(&endpoint.key)).map(|(slot, _)| slot).collect();
-        if !Arc::ptr_eq(port, &self.record.port) {
-            let decision = route::decide(port, policies, connection, None);
-            worker.counters.decided(port, &decision);
-            let slot = forwarded(&decision);
-            self.record.generation = table.generation;
-            self.record.port = Arc::clone(port);
-            self.record.decision = decision;
-            if slot.is_none_or(|slot| !tried.contains(&slot)) {
-                return slot;
-            }
-        }
-        route::retry(port, policies, connection, &mut self.record.decision, &tried);
-        worker.counters.retried(port, &self.record.decision);
-        forwarded(&self.record.decision)
     }
 
     async fn relay(&mut self, endpoint: TcpStream) -> Outcome {

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Policies;
-use crate::dataplane::decide::{forwarded, lookup};
+use crate::dataplane::decide::{decide_again, forwarded};
 use crate::dataplane::sockets::RECEIVE_BUFFER_BYTES;
 use crate::dataplane::transparent;
 use crate::dataplane::worker::Worker;
@@ -115,31 +115,13 @@ impl Flow {
         }
     }
 
-    /// The endpoint for the next attempt, by the table in force: policies have adopted its plans, and endpoints may have left since.
+    /// The endpoint for the next attempt.
     fn next_slot<P: Policies>(&mut self, worker: &Worker<P>) -> Option<Slot> {
         self.connection.attempt += 1;
         if self.connection.attempt >= MAX_ATTEMPTS {
             return None;
         }
-        let table = Arc::clone(&worker.table.borrow());
-        let (_, port) = lookup(&table, &self.record.frontend).filter(|(_, port)| port.id == self.connection.service)?;
-        let policies = &mut *worker.policies.borrow_mut();
-        let failed = |endpoint: &Endpoint| self.record.failures.iter().any(|failure| failure.endpoint == endpoint.key);
-        let tried: Vec<Slot> = (0..).zip(&*port.endpoints).filter(|(_, endpoint)| failed(endpoint)).map(|(slot, _)| slot).collect();
-        if !Arc::ptr_eq(port, &self.record.port) {
-            let decision = route::decide(port, policies, &self.connection, None);
-            worker.counters.decided(port, &decision);
-            let slot = forwarded(&decision);
-            self.record.generation = table.generation;
-            self.record.port = Arc::clone(port);
-            self.record.decision = decision;
-            if slot.is_none_or(|slot| !tried.contains(&slot)) {
-                return slot;
-            }
-        }
-        route::retry(port, policies, &self.connection, &mut self.record.decision, &tried);
-        worker.counters.retried(port, &self.record.decision);
-        forwarded(&self.record.decision)
+        decide_again(worker, &mut self.record, &self.connection)
     }
 
     fn learned<P: Policies>(&self, worker: &Worker<P>, endpoint: u64, kind: OutcomeKind) {
