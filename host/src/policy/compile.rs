@@ -14,12 +14,14 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 pub use self::cache::Cache;
+pub(super) use self::reexport::with_reexports;
 use super::engine::{Layout, Sandbox, config};
 use super::limits::Limits;
 use super::refusal::Refusal;
 use crate::sys::artifact;
 
 mod cache;
+mod reexport;
 
 /// Who compiles.
 #[derive(Clone, Debug)]
@@ -75,12 +77,13 @@ impl Sandbox {
 
     /// Machine code for a component that is part of this program.
     pub(super) fn compile_trusted(&self, bytes: &[u8]) -> Result<Component, Refusal> {
-        Component::from_binary(&self.engine, bytes).map_err(refused)
+        Component::from_binary(&self.engine, &with_reexports(bytes)).map_err(refused)
     }
 
-    /// The component, wasmtime's version and every setting that shapes the code.
+    /// The component, wasmtime's version, every setting that shapes the code, and how the component is rewritten.
     fn artifact_name(&self, bytes: &[u8]) -> String {
         let mut hash = ShaHasher(Sha256::new());
+        hash.0.update(reexport::VERSION);
         self.engine.precompile_compatibility_hash().hash(&mut hash);
         hash.0.update(bytes);
         hash.0.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
@@ -105,7 +108,7 @@ pub fn serve() -> Result<(), Refusal> {
     stdin.take(task.component_bytes).read_to_end(&mut bytes).map_err(|e| failed(&e))?;
     let layout = if task.small_memory { Layout::Small } else { Layout::Pool };
     let engine = Engine::new(&config(&Limits::default(), layout)).map_err(|e| failed(&e))?;
-    let code = engine.precompile_component(&bytes).map_err(refused)?;
+    let code = engine.precompile_component(&with_reexports(&bytes)).map_err(refused)?;
     std::io::stdout().lock().write_all(&code).map_err(|e| failed(&e))
 }
 

@@ -106,7 +106,7 @@ pub(super) fn config(limits: &Limits, layout: Layout) -> Config {
 fn pool(limits: &Limits) -> InstanceAllocationStrategy {
     let at_most = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let mut pool = PoolingAllocationConfig::new();
-    // A Rust policy brings three core instances, one memory and two tables; the pool is sized for that, the limits for the worst.
+    // A Rust policy brings three core instances (`compile` adds one), one memory and two tables; the pool is sized for that, the limits for the worst.
     pool.total_component_instances(limits.pool_instances)
         .total_core_instances(limits.pool_instances.saturating_mul(4))
         .total_memories(limits.pool_instances)

@@ -32,7 +32,7 @@ pub struct Limits {
     pub tables: usize,
     /// Elements of one table.
     pub table_elements: usize,
-    /// Core instances of one instance.
+    /// Core instances of one instance, with the one that the host adds (`compile/reexport.rs`).
     pub instances: usize,
     /// Wasm stack in bytes; the native stacks below it are at least 2 MiB.
     pub wasm_stack_bytes: usize,

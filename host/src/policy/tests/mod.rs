@@ -3,6 +3,7 @@
 
 mod costs;
 mod faults;
+mod reexports;
 mod refusals;
 mod swaps;
 mod twins;
