@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may end at once")]
 
 mod hostile;
+mod manifests;
 mod mistakes;
 mod options;
 mod places;

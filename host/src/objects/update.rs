@@ -9,7 +9,9 @@ use k8s_openapi::api::core::v1 as core;
 use super::model::{
     ClusterIp, Diagnostic, EndpointSlice, IpFamily, IpFamilyPolicy, Kind, Meta, ObjectKey, Service, ServicePort, ServiceType, Severity,
 };
+use super::problems::Checks;
 use super::service::{has_node_ports, needs_health_check_port};
+use super::tree::Field;
 
 /// What a Service in force was given.
 #[derive(Clone, Copy, Debug, Default)]
@@ -44,55 +46,64 @@ pub fn update(before: &Service, allocated: &Allocated<'_>, now: &Service) -> Res
 }
 
 /// Whether a slice may take another's place.
-pub fn update_slice(before: &EndpointSlice, now: &EndpointSlice) -> Result<(), Vec<Diagnostic>> {
-    if before.family == now.family {
-        return Ok(());
+pub(super) fn check_slice(before: &EndpointSlice, now: &EndpointSlice, checks: &mut Checks<'_, '_>) {
+    if before.family != now.family {
+        let message = format!("may not change once set: it is {}", before.family.map_or("FQDN", IpFamily::name));
+        checks.error(&Field::ROOT.key("addressType"), message, "give the slice of another address type another name".to_owned());
     }
-    let message = format!("may not change once set: it is {}", before.family.map_or("FQDN", IpFamily::name));
-    let remedy = "give the slice of another address type another name";
-    Err(vec![immutable(Kind::EndpointSlice, &now.meta, "addressType", message, remedy)])
 }
 
 /// A Service whose type changes sheds what only the old type needs, if it stands there as it stood before: a client that reads,
-/// changes `spec.type` and writes has not asked for the rest. To be done before the new version is validated.
-pub fn shed_dependent(before: &core::ServiceSpec, now: &mut core::ServiceSpec) {
+/// changes `spec.type` and writes has not asked for the rest. To be done before the new version is validated. Tells what was shed.
+pub(super) fn shed_dependent(before: &core::ServiceSpec, now: &mut core::ServiceSpec) -> Vec<&'static str> {
     let type_of = |spec: &core::ServiceSpec| spec.type_.clone().filter(|text| !text.is_empty()).unwrap_or_else(|| "ClusterIP".to_owned());
     let (old, new) = (type_of(before), type_of(now));
     let alias = |name: &str| name == "ExternalName";
+    let mut shed = Shed::default();
     if !alias(&old) && alias(&new) {
         if before.cluster_ip == now.cluster_ip && before.cluster_ips == now.cluster_ips {
-            (now.cluster_ip, now.cluster_ips) = (None, None);
+            shed.field("clusterIP", &before.cluster_ip, &mut now.cluster_ip);
+            shed.field("clusterIPs", &before.cluster_ips, &mut now.cluster_ips);
         }
-        shed(&before.ip_families, &mut now.ip_families);
-        shed(&before.ip_family_policy, &mut now.ip_family_policy);
+        shed.field("ipFamilies", &before.ip_families, &mut now.ip_families);
+        shed.field("ipFamilyPolicy", &before.ip_family_policy, &mut now.ip_family_policy);
     }
     let on_nodes = |name: &str| matches!(name, "NodePort" | "LoadBalancer");
     if on_nodes(&old) && !on_nodes(&new) {
         let numbers = |spec: &core::ServiceSpec| spec.ports.iter().flatten().filter_map(|port| port.node_port).collect::<HashSet<_>>();
-        if numbers(now).is_subset(&numbers(before)) {
+        if !numbers(now).is_empty() && numbers(now).is_subset(&numbers(before)) {
             now.ports.iter_mut().flatten().for_each(|port| port.node_port = None);
+            shed.0.push("ports[].nodePort");
         }
     }
     let local_balancer =
         |name: &str, spec: &core::ServiceSpec| name == "LoadBalancer" && spec.external_traffic_policy.as_deref() == Some("Local");
     if local_balancer(&old, before) && !local_balancer(&new, now) {
-        shed(&before.health_check_node_port, &mut now.health_check_node_port);
+        shed.field("healthCheckNodePort", &before.health_check_node_port, &mut now.health_check_node_port);
     }
     if old == "LoadBalancer" && new != "LoadBalancer" {
-        shed(&before.allocate_load_balancer_node_ports, &mut now.allocate_load_balancer_node_ports);
-        shed(&before.load_balancer_class, &mut now.load_balancer_class);
+        shed.field("allocateLoadBalancerNodePorts", &before.allocate_load_balancer_node_ports, &mut now.allocate_load_balancer_node_ports);
+        shed.field("loadBalancerClass", &before.load_balancer_class, &mut now.load_balancer_class);
     }
     let exposed = |name: &str, spec: &core::ServiceSpec| {
         on_nodes(name) || (!alias(name) && spec.external_ips.as_ref().is_some_and(|ips| !ips.is_empty()))
     };
     if exposed(&old, before) && !exposed(&new, now) {
-        shed(&before.external_traffic_policy, &mut now.external_traffic_policy);
+        shed.field("externalTrafficPolicy", &before.external_traffic_policy, &mut now.external_traffic_policy);
     }
+    shed.0
 }
 
-fn shed<T: PartialEq>(before: &Option<T>, now: &mut Option<T>) {
-    if before == now {
-        *now = None;
+/// The names of the fields that were shed.
+#[derive(Default)]
+struct Shed(Vec<&'static str>);
+
+impl Shed {
+    fn field<T: PartialEq>(&mut self, name: &'static str, before: &Option<T>, now: &mut Option<T>) {
+        if now.is_some() && before == now {
+            *now = None;
+            self.0.push(name);
+        }
     }
 }
 
@@ -188,7 +199,7 @@ impl Update<'_> {
     }
 
     fn refuse(&mut self, field: &str, message: String, remedy: &str) {
-        self.problems.push(immutable(Kind::Service, &self.next.meta, field, message, remedy));
+        self.problems.push(immutable(&self.next.meta, field, message, remedy));
     }
 }
 
@@ -210,7 +221,7 @@ fn keep_node_ports(had: &[(&str, u16)], ports: &mut [ServicePort]) {
     }
 }
 
-fn immutable(kind: Kind, meta: &Meta, field: &str, message: String, remedy: &str) -> Diagnostic {
-    let key = ObjectKey { kind, namespace: meta.namespace.clone(), name: meta.name.clone() };
+fn immutable(meta: &Meta, field: &str, message: String, remedy: &str) -> Diagnostic {
+    let key = ObjectKey { kind: Kind::Service, namespace: meta.namespace.clone(), name: meta.name.clone() };
     Diagnostic { remedy: Some(remedy.to_owned()), ..Diagnostic::about(key.to_string(), meta, field, Severity::Error, message) }
 }

@@ -9,10 +9,10 @@ use serde_saphyr::{DuplicateKeyPolicy, Error, Location, MessageFormatter as _, O
 use super::tree::{Entry, Mark, Node, Value};
 
 /// One document of a stream.
-pub(super) struct Document {
+pub(super) struct Document<'a> {
     /// Lines of the file before it; adds to every [`Mark`] in it.
     pub(super) lines_before: u32,
-    pub(super) root: Result<Node, SyntaxError>,
+    pub(super) text: &'a str,
 }
 
 /// Why a document cannot be read.
@@ -23,11 +23,17 @@ pub(super) struct SyntaxError {
     pub(super) remedy: &'static str,
 }
 
-/// Reads every document; one that is broken does not stop the others. Documents without content are left out.
-pub(super) fn documents(text: &str) -> Vec<Document> {
+/// Every document, not read yet: one that is broken does not stop the others. Documents without content are left out.
+pub(super) fn documents(text: &str) -> Vec<Document<'_>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let read = |(lines_before, text)| Document { lines_before, root: read(text) };
-    json_values(text).unwrap_or_else(|| split(text)).into_iter().map(read).collect()
+    let documents = json_values(text).unwrap_or_else(|| split(text));
+    documents.into_iter().map(|(lines_before, text)| Document { lines_before, text }).collect()
+}
+
+impl Document<'_> {
+    pub(super) fn read(&self) -> Result<Node, SyntaxError> {
+        read(self.text)
+    }
 }
 
 /// Cuts at the lines that begin with `---` or `...`: YAML gives these no other meaning anywhere.

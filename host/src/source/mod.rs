@@ -17,7 +17,7 @@ use listing::{Listing, Stamp};
 use rustc_hash::FxHashMap;
 pub use watch::{Watch, watch};
 
-use crate::objects::{self, Diagnostic, Kind, Object, ObjectKey, Severity};
+use crate::objects::{Diagnostic, Kind, Manifest, Object, ObjectKey, Severity};
 
 /// All manifests together, in bytes. 10,000 Services have about 3 MB; what is read is held in memory some twenty times over.
 pub const MAX_BYTES: u64 = 64 * 1024 * 1024;
@@ -48,6 +48,7 @@ pub struct Files {
 struct Contents {
     /// Of the file as it was when it was read; `None`: read it again whatever it looks like.
     stamp: Option<Stamp>,
+    manifest: Manifest,
     /// As the file says now.
     objects: Vec<Object>,
     /// As it said before, where it now can't be understood.
@@ -134,7 +135,7 @@ impl Contents {
 
     fn update(&mut self, file: &Path, text: &str) {
         let before: Vec<Object> = self.objects.drain(..).chain(self.kept.drain(..)).collect();
-        let parsed = objects::parse(file, text);
+        let parsed = self.manifest.parse(file, text, &before);
         if parsed.is_empty() && !before.is_empty() {
             self.kept = before;
             let message = "holds nothing: what it held before stays in use".to_owned();

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::core::v1 as core;
 
-use super::update::{Allocated, shed_dependent, update, update_slice};
+use super::update::{Allocated, shed_dependent, update};
 use super::*;
 
 /// A Service with one port, unless it has `ports`, and this under `spec`.
@@ -202,23 +202,6 @@ fn everything_that_may_not_change_is_told_at_once() {
         [("spec.clusterIP", 11), ("spec.ipFamilies[0]", 9), ("spec.healthCheckNodePort", 10), ("spec.loadBalancerClass", 8)],
         "each with its line"
     );
-}
-
-#[test]
-fn the_address_type_of_a_slice() {
-    let slice = |family: &str| {
-        let text = format!(
-            "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {{name: s, labels: {{kubernetes.io/service-name: w}}}}\naddressType: {family}\n"
-        );
-        match object(&text) {
-            Object::EndpointSlice(slice) => slice,
-            other => panic!("{other:?}"),
-        }
-    };
-    assert_eq!(update_slice(&slice("IPv4"), &slice("IPv4")), Ok(()));
-    let refused = |before, now| told(update_slice(&slice(before), &slice(now)).unwrap_err());
-    assert_eq!(refused("IPv4", "IPv6"), ["addressType: may not change once set: it is IPv4"]);
-    assert_eq!(refused("FQDN", "IPv6"), ["addressType: may not change once set: it is FQDN"]);
 }
 
 #[test]
