@@ -1,0 +1,6 @@
+//! The workbench: policies are tried, measured and compared here, without sockets, in the sandbox and by the code that production uses.
+//!
+//! `subject` is what is tried; `report` is what every command says about it.
+
+pub mod report;
+pub mod subject;
