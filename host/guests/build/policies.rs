@@ -33,6 +33,7 @@ pub(crate) const TEST_ONLY: &[Policy] = &[
     policy("faulty-balancer", "Balancer", "pointsman-policy-faulty-balancer"),
     policy("faulty-selector", "Selector", "pointsman-policy-faulty-selector"),
     policy("faulty-traffic-policy", "TrafficPolicy", "pointsman-policy-faulty-traffic-policy"),
+    policy("planted", "Balancer", "pointsman-policy-planted"),
     policy("learner", "Balancer", "pointsman-policy-learner"),
     policy("wasi-curious", "Balancer", "pointsman-policy-wasi-curious"),
 ];

@@ -15,7 +15,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use super::addresses::Addresses;
 use super::core::Core;
 use super::health::Health;
-use super::{Options, report, versions};
+use super::{Options, report};
 use crate::admin::{self, Bound, EventLog, Metrics, ObjectsRequest, PolicyReply, PolicyRequest, ProxyHealth, Readiness, SwapCount, Sync};
 use crate::control::Update;
 use crate::dataplane::{self, Clock, DataPlane, TableUpdate};
@@ -332,11 +332,11 @@ impl ControlLoop {
         if !retire.is_empty() {
             // The registry may be ahead of the table: what the table names stays.
             let every: Vec<ServiceId> = (0..update.table.ports.len() as ServiceId).collect();
-            let named = versions(&update.table, &every);
+            let named = update.table.versions(&every);
             retire.retain(|version| !named.contains(version));
         }
         self.installed.retain(|version| !retire.contains(version));
-        let fresh = versions(&update.table, &update.changed).into_iter().filter(|version| !self.installed.contains(version));
+        let fresh = update.table.versions(&update.changed).into_iter().filter(|version| !self.installed.contains(version));
         let install: Vec<Arc<LoadedPolicy>> = fresh.filter_map(|version| self.wiring.registry.loaded(version)).collect();
         self.installed.extend(install.iter().map(|policy| policy.version().id));
         self.table = Arc::clone(&update.table);

@@ -43,7 +43,7 @@ impl Offline {
         core.node_changed();
         let update = core.rebuild(0, &mut || true)?;
         let mut policies = WorkerPolicies::new(seed);
-        for version in super::versions(&update.table, &update.changed) {
+        for version in update.table.versions(&update.changed) {
             if let Some(policy) = core.registry().loaded(version) {
                 policies.install(policy, 0);
             }

@@ -23,6 +23,7 @@ pub mod planners;
 mod refusal;
 pub mod registry;
 mod self_test;
+pub mod trial;
 mod wasi;
 mod wire;
 pub mod worker;

@@ -1,7 +1,7 @@
 //! The immutable routing table: which Service port answers on an address, which endpoints it has, how its candidate sets are cut,
 //! and the plans its policies made. Built aside, swapped whole; persistent maps share what did not change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -98,6 +98,17 @@ impl Table {
     /// The Service port with this id.
     pub fn port(&self, id: ServiceId) -> Option<&Arc<Port>> {
         self.ports.get(id as usize)?.as_ref()
+    }
+
+    /// The policy versions that these ports name: every worker needs an instance of each before it uses the table.
+    pub fn versions(&self, ports: &[ServiceId]) -> BTreeSet<VersionId> {
+        let mut versions = BTreeSet::new();
+        for port in ports.iter().filter_map(|id| self.port(*id)) {
+            versions.extend(port.selector.planned().map(|planned| planned.version.id));
+            versions.extend(port.traffic_policy.planned().map(|planned| planned.version.id));
+            versions.extend(port.balancer.planned().map(|planned| planned.version.id));
+        }
+        versions
     }
 
     /// What answers on this address.
@@ -230,6 +241,11 @@ impl Load {
     /// How many there are now.
     pub fn active(&self) -> u32 {
         self.0.load(Ordering::Relaxed)
+    }
+
+    /// Makes it this many, whoever is connected: for trials, which have no connections.
+    pub fn set(&self, active: u32) {
+        self.0.store(active, Ordering::Relaxed);
     }
 
     /// One more, until the guard is dropped.

@@ -57,6 +57,11 @@ pub trait Subject {
     /// Fuel that the last pick used; 0 where nothing counts it.
     fn last_fuel(&self) -> u64;
 
+    /// The most memory that a worker held, in bytes; 0 where nothing measures it.
+    fn memory_peak(&self) -> u64 {
+        0
+    }
+
     /// What this worker reads as the endpoint's active connections from now on.
     fn set_active(&mut self, worker: usize, slot: Slot, active: u32);
 

@@ -1,0 +1,203 @@
+//! The laws are kept by what is built in, and each finds a subject that breaks it.
+#![allow(clippy::unwrap_used, reason = "a test may end at once")]
+
+use std::sync::{Arc, LazyLock};
+
+use pointsman_guests::{BUILT_IN, Stage};
+use pointsman_sdk::types::{Connection, Endpoint, Outcome, Slot};
+
+use super::*;
+use crate::policy::compile::Compiler;
+use crate::policy::{Limits, Sandbox};
+use crate::workbench::component::Candidate;
+use crate::workbench::subject::{Answer, FaultClass, Subject};
+
+static SANDBOX: LazyLock<Arc<Sandbox>> = LazyLock::new(|| Sandbox::new(Limits::default(), Compiler::InProcess).unwrap());
+
+const FACTOR: f64 = 1.25;
+
+fn failures(cases: &[Case]) -> Vec<String> {
+    let failed = cases.iter().filter(|case| case.verdict == Verdict::Fails);
+    failed.map(|case| format!("{}: {}", case.name, case.findings.join("; "))).collect()
+}
+
+#[test]
+fn every_built_in_balancer_keeps_the_laws_of_its_classes() {
+    for component in BUILT_IN.iter().filter(|component| component.stage == Stage::Balancer) {
+        let classes = of_built_in(component.name).unwrap_or_else(|| panic!("{} has no class", component.name));
+        let candidate = Candidate::load(&SANDBOX, component.name, component.bytes, &[]).unwrap();
+        let mut make = |workers, seed| match candidate.balancer(&[], workers, seed) {
+            Ok(subject) => Ok(Box::new(subject) as Box<dyn Subject>),
+            Err(error) => Err(format!("{error:#}")),
+        };
+        let cases = check(classes, &mut Lab::new(&mut make, 7, FACTOR), &mut |_, _| {});
+        assert_eq!(failures(&cases), [""; 0], "{}", component.name);
+        assert!(cases.len() >= every::LAWS.len());
+    }
+}
+
+/// A balancer in a few lines.
+struct Wrong {
+    pick: Pick,
+    endpoints: Vec<Endpoint>,
+    active: Vec<u32>,
+    picks: u64,
+    changes: u64,
+    name: &'static str,
+}
+
+type Pick = fn(&mut Wrong, &Connection) -> Answer;
+
+impl Wrong {
+    fn eligible(&self) -> Vec<&Endpoint> {
+        let mut eligible: Vec<&Endpoint> = self.endpoints.iter().filter(|endpoint| endpoint.weight > 0).collect();
+        eligible.sort_by(|a, b| a.key.cmp(&b.key));
+        eligible
+    }
+
+    /// Of those that may be picked.
+    fn nth(&self, n: u64) -> Answer {
+        let eligible = self.eligible();
+        let index = n.checked_rem(eligible.len() as u64);
+        index.map_or(Answer::NoOpinion, |index| Answer::Slot(eligible[index as usize].slot))
+    }
+}
+
+impl Subject for Wrong {
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn workers(&self) -> usize {
+        64
+    }
+
+    fn set_endpoints(&mut self, endpoints: &[Endpoint], _now_ms: u64) -> Result<(), String> {
+        self.endpoints = endpoints.to_vec();
+        self.active = vec![0; endpoints.len()];
+        self.changes += 1;
+        Ok(())
+    }
+
+    fn pick(&mut self, worker: usize, connection: &Connection) -> Answer {
+        self.picks += 1;
+        let connection = Connection { client_hi: worker as u64, ..*connection };
+        (self.pick)(self, &connection)
+    }
+
+    fn last_fuel(&self) -> u64 {
+        0
+    }
+
+    fn memory_peak(&self) -> u64 {
+        if self.name == "leaks" { 1_000_000 + self.changes * 64 } else { 1_000_000 }
+    }
+
+    fn set_active(&mut self, _worker: usize, slot: Slot, active: u32) {
+        self.active[slot as usize] = active;
+    }
+
+    fn report(&mut self, _worker: usize, _now_ms: u64, _outcomes: &[Outcome]) {}
+}
+
+/// What breaks a law; the law's name; its class.
+const BROKEN: &[(&str, Class, &str, Pick)] = &[
+    ("a slot too far", Class::All, "answers are endpoints of the set, never of weight 0", |w, c| {
+        Answer::Slot((c.random % (w.endpoints.len() as u64 + 1)) as u32)
+    }),
+    ("weight 0 too", Class::All, "answers are endpoints of the set, never of weight 0", |w, c| {
+        Answer::Slot((c.random % w.endpoints.len() as u64) as u32)
+    }),
+    ("chance of its own", Class::All, "the same calls, the same answers", |w, _| w.nth(fastrand::u64(..))),
+    ("traps at the largest weight", Class::All, "no fault on hostile input", |w, c| {
+        if w.endpoints.iter().any(|endpoint| endpoint.weight == u32::MAX) { Answer::Fault(FaultClass::Trap) } else { w.nth(c.random) }
+    }),
+    ("goes on after each plan", Class::All, "planning again changes nothing", |w, c| w.nth(c.random.wrapping_add(w.changes))),
+    ("by slot, not by key", Class::All, "the order of the listing does not matter", |w, c| {
+        let eligible: Vec<u32> = w.endpoints.iter().filter(|endpoint| endpoint.weight > 0).map(|endpoint| endpoint.slot).collect();
+        let index = c.random.checked_rem(eligible.len() as u64);
+        index.map_or(Answer::NoOpinion, |index| Answer::Slot(eligible[index as usize]))
+    }),
+    ("counts those of weight 0", Class::All, "an endpoint of weight 0 changes nothing", |w, c| {
+        w.nth(c.random.wrapping_add(w.endpoints.len() as u64))
+    }),
+    ("gives up at 10,000", Class::All, "a decision at 10,000 endpoints stays within its fuel", |w, c| {
+        if w.endpoints.len() >= 10_000 { Answer::Fault(FaultClass::OutOfFuel) } else { w.nth(c.random) }
+    }),
+    ("leaks", Class::All, "memory does not grow with changes", |w, c| w.nth(c.random)),
+    ("goes by random bits", Class::ConsistentHash, "the client alone decides", |w, c| w.nth(c.random)),
+    ("another on each worker", Class::ConsistentHash, "all workers agree", |w, c| w.nth(c.client_hash ^ c.client_hi)),
+    ("half of them never", Class::ConsistentHash, "clients are spread evenly", |w, c| {
+        w.nth(c.client_hash % (w.eligible().len() as u64).div_ceil(2))
+    }),
+    ("no weights", Class::ConsistentHash, "shares follow the weights", |w, c| w.nth(c.client_hash)),
+    ("modulo", Class::ConsistentHash, "removing an endpoint moves its own clients", |w, c| w.nth(c.client_hash)),
+    ("modulo", Class::ConsistentHash, "adding an endpoint moves clients to it alone", |w, c| w.nth(c.client_hash)),
+    ("no weights", Class::Weighted, "shares follow the weights, but for chance", |w, c| w.nth(c.random)),
+    ("weights up to 100", Class::Weighted, "weights times a number give the same shares", |w, c| {
+        let sum: u64 = w.eligible().iter().map(|endpoint| u64::from(endpoint.weight.min(1000))).sum();
+        let mut left = c.random % sum.max(1);
+        for endpoint in w.eligible() {
+            match left.checked_sub(u64::from(endpoint.weight.min(1000))) {
+                Some(rest) => left = rest,
+                None => return Answer::Slot(endpoint.slot),
+            }
+        }
+        Answer::NoOpinion
+    }),
+    ("at random", Class::RoundRobin, "each period has each endpoint as often as its weight", |w, c| w.nth(c.random)),
+    ("all of one, then all of the next", Class::RoundRobin, "an endpoint's turns are spread over the period", |w, _| {
+        let sum: u64 = w.eligible().iter().map(|endpoint| u64::from(endpoint.weight)).sum();
+        let mut left = (w.picks - 1) % sum.max(1);
+        for endpoint in w.eligible() {
+            match left.checked_sub(u64::from(endpoint.weight)) {
+                Some(rest) => left = rest,
+                None => return Answer::Slot(endpoint.slot),
+            }
+        }
+        Answer::NoOpinion
+    }),
+    ("the first first", Class::RoundRobin, "workers do not start in step", |w, _| w.nth(0)),
+    ("blind to load", Class::LeastLoaded, "a loaded endpoint is avoided", |w, c| w.nth(c.random)),
+    ("blind to load", Class::LeastLoaded, "10,000 open connections stay even over 100 endpoints", |w, c| w.nth(c.random)),
+    ("blind to load", Class::LeastLoaded, "a slow endpoint gets fewer", |w, c| w.nth(c.random)),
+    ("the least of all", Class::FewChoices, "counters that are stale do not make a herd", |w, _| {
+        let least = (0..w.active.len()).min_by_key(|slot| w.active[*slot]);
+        least.map_or(Answer::NoOpinion, |slot| Answer::Slot(slot as u32))
+    }),
+    ("no bound", Class::BoundedLoad, "no endpoint gets more than its bound", |w, c| w.nth(c.client_hash)),
+];
+
+#[test]
+fn each_law_finds_what_breaks_it() {
+    for (name, class, law, pick) in BROKEN {
+        let mut make = |_: usize, _: u64| -> Result<Box<dyn Subject>, String> {
+            let wrong = Wrong { pick: *pick, endpoints: Vec::new(), active: Vec::new(), picks: 0, changes: 0, name };
+            Ok(Box::new(wrong))
+        };
+        let cases = check(&[*class], &mut Lab::new(&mut make, 7, FACTOR), &mut |_, _| {});
+        let case = cases.iter().find(|case| case.name == *law).unwrap_or_else(|| panic!("no law {law:?} of {class}"));
+        assert_eq!(case.verdict, Verdict::Fails, "{law}: not broken by {name}");
+        assert!(!case.findings.is_empty());
+    }
+}
+
+#[test]
+fn every_law_has_something_that_breaks_it() {
+    use clap::ValueEnum;
+    let laws = Class::value_variants().iter().flat_map(|class| laws(*class)).map(|(name, _)| name);
+    let unbroken: Vec<&str> = laws.filter(|law| !BROKEN.iter().any(|(_, _, broken, _)| broken == law)).collect();
+    assert_eq!(unbroken, [""; 0]);
+}
+
+#[test]
+fn the_same_seed_gives_the_same_findings() {
+    let candidate = Candidate::load(&SANDBOX, "random", pointsman_guests::Component::named("random").unwrap().bytes, &[]).unwrap();
+    let run = |seed| {
+        let mut make =
+            |workers, seed| candidate.balancer(&[], workers, seed).map(|s| Box::new(s) as Box<dyn Subject>).map_err(|e| e.to_string());
+        serde_json::to_string(&check(&[Class::ConsistentHash], &mut Lab::new(&mut make, seed, FACTOR), &mut |_, _| {})).unwrap()
+    };
+    assert_eq!(run(3), run(3));
+    assert_ne!(run(3), run(4));
+}
