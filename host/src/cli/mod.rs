@@ -13,6 +13,7 @@ mod route;
 mod run;
 mod setup;
 mod values;
+pub mod workbench;
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -49,6 +50,11 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Check(args) => check::run(*args, cli.color),
         Command::Backend(args) => block_on(backend::run(args)).map(done),
         Command::Policy(PolicyCommand::Inspect(args)) => inspect::run(args),
+        Command::Policy(PolicyCommand::Test(args)) => workbench::test::run(&args),
+        Command::Policy(PolicyCommand::Check(args)) => workbench::check::run(&args),
+        Command::Policy(PolicyCommand::Cost(args)) => workbench::cost::run(&args),
+        Command::Policy(PolicyCommand::Sim(args)) => workbench::sim::run(&args),
+        Command::Policy(PolicyCommand::Fuzz(args)) => workbench::fuzz::run(&args),
         Command::Policy(PolicyCommand::Swap(args)) => block_on(policy::swap(args)).map(done),
         Command::Policy(PolicyCommand::Rollback(args)) => block_on(policy::rollback(args)).map(done),
         Command::Policy(PolicyCommand::List(args)) => block_on(policy::list(args)).map(done),

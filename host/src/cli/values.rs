@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::policy::contract::Setting;
 use crate::table::Protocol;
 
 /// `IP` or `IP:PORT`; IPv6 with a port stands in brackets.
@@ -53,6 +54,14 @@ impl FromStr for Target {
             Ok(address) => Ok(Self { address, protocol }),
             Err(_) => Err("expected an address and a port, like 10.97.72.1:80, 10.97.72.1:53/udp or [fd00::1]:80".to_owned()),
         }
+    }
+}
+
+/// `KEY=VALUE`.
+pub(super) fn setting(text: &str) -> Result<Setting, String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok(Setting { key: key.to_owned(), value: value.to_owned() }),
+        _ => Err("expected KEY=VALUE, like table-size=65537".to_owned()),
     }
 }
 

@@ -73,7 +73,7 @@ impl Balancer for Planted {
             },
             "idle" => return (connection.client_hash as u32).checked_rem(plan.all),
             "flaps" => return at(&plan.eligible, connection.client_hash.wrapping_add(self.picks / 100)),
-            "leak" => self.kept.push(vec![1; 65_536]),
+            "leak" => self.kept.push(Vec::with_capacity(65_536)),
             "divide" => return at(&plan.eligible, connection.client_hash % u64::from(plan.weights)),
             "clock" if back => panic!("time goes back"),
             "random-max" if !plan.eligible.is_empty() => {

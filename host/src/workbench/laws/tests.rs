@@ -128,7 +128,7 @@ const BROKEN: &[(&str, Class, &str, Pick)] = &[
     ("goes by random bits", Class::ConsistentHash, "the client alone decides", |w, c| w.nth(c.random)),
     ("another on each worker", Class::ConsistentHash, "all workers agree", |w, c| w.nth(c.client_hash ^ c.client_hi)),
     ("half of them never", Class::ConsistentHash, "clients are spread evenly", |w, c| {
-        w.nth(c.client_hash % (w.eligible().len() as u64).div_ceil(2))
+        w.nth(c.client_hash % (w.eligible().len() as u64).div_ceil(2).max(1))
     }),
     ("no weights", Class::ConsistentHash, "shares follow the weights", |w, c| w.nth(c.client_hash)),
     ("modulo", Class::ConsistentHash, "removing an endpoint moves its own clients", |w, c| w.nth(c.client_hash)),

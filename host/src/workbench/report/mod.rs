@@ -1,5 +1,11 @@
 //! What every command of the workbench says: one schema, of which text, JUnit and HTML are views.
 
+pub mod html;
+pub mod json;
+pub mod junit;
+mod shown;
+pub mod text;
+
 use serde::{Deserialize, Serialize};
 
 /// The schema's name and version; a reader refuses any other.
@@ -149,3 +155,6 @@ impl Estimate {
         Self { mean: value, low: value, high: value, samples: 1 }
     }
 }
+
+#[cfg(test)]
+mod tests;

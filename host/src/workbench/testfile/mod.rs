@@ -10,6 +10,7 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::located;
 pub use bound::Bound;
 pub use run::{Subject, run};
 
@@ -223,7 +224,7 @@ pub struct Expect {
 /// What is wrong, with file and line.
 pub fn parse(file: &Path, text: &str) -> anyhow::Result<TestFile> {
     let shown = file.display();
-    let parsed: TestFile = serde_saphyr::from_str(text).map_err(|error| anyhow::anyhow!("{shown}: {error}"))?;
+    let (parsed, _) = located::read::<TestFile>(file, text).map_err(|mistake| anyhow::anyhow!("{mistake}"))?;
     anyhow::ensure!(!parsed.tests.is_empty(), "{shown}: there is no test in it; add one below `tests:`");
     for test in &parsed.tests {
         anyhow::ensure!(

@@ -1,0 +1,54 @@
+//! `pointsman policy check`: the laws of a class.
+
+use std::process::ExitCode;
+
+use anyhow::bail;
+
+use super::{CandidateArgs, Progress, ReportArgs, finish, report};
+use crate::workbench::laws::{self, Class, Lab};
+use crate::workbench::report::Kind;
+use crate::workbench::subject::Subject;
+
+/// What `policy check` is told.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  pointsman policy check my-balancer.wasm --class consistent-hash\n  pointsman policy check maglev")]
+pub struct Args {
+    #[command(flatten)]
+    candidate: CandidateArgs,
+    /// What it promises; may be repeated [default: what a built-in policy promises, else all]
+    #[arg(long = "class", value_name = "CLASS")]
+    classes: Vec<Class>,
+    /// The most that an endpoint may get, times the mean, for `bounded-load`
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.25)]
+    factor: f64,
+    #[command(flatten)]
+    output: ReportArgs,
+}
+
+/// # Errors
+/// The component cannot be loaded.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if args.factor < 1.0 {
+        bail!("--factor {}: an endpoint must be allowed its share, which is 1", args.factor);
+    }
+    let candidate = args.candidate.load()?;
+    let subject = candidate.subject();
+    let classes = match &args.classes[..] {
+        [] => laws::of_built_in(&subject.name).unwrap_or(&[Class::All]).to_vec(),
+        classes => classes.to_vec(),
+    };
+    // Whether it is a balancer at all.
+    candidate.balancer(&args.candidate.settings, 1, args.candidate.seed)?;
+    let mut make = |workers, seed| match candidate.balancer(&args.candidate.settings, workers, seed) {
+        Ok(balancer) => Ok(Box::new(balancer) as Box<dyn Subject>),
+        Err(error) => Err(format!("{error:#}")),
+    };
+    let mut report = report(Kind::Check, vec![subject], Some(args.candidate.seed));
+    let mut progress = Progress::new("laws");
+    let mut lab = Lab::new(&mut make, args.candidate.seed, args.factor);
+    report.cases = laws::check(&classes, &mut lab, &mut |done, of| progress.at(done as u64, of as u64));
+    drop(progress);
+    let names: Vec<String> = classes.iter().map(ToString::to_string).collect();
+    report.notes.push(format!("classes: {}", names.join(", ")));
+    finish(report, &args.output)
+}

@@ -1,0 +1,44 @@
+//! `pointsman policy cost`.
+
+use std::process::ExitCode;
+
+use super::{CandidateArgs, ReportArgs, finish, report};
+use crate::workbench::cost::{Budget, measure};
+use crate::workbench::report::Kind;
+
+/// What `policy cost` is told.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  pointsman policy cost maglev\n  pointsman policy cost my.wasm --endpoints 10,1000 --max-fuel 500")]
+pub struct Args {
+    #[command(flatten)]
+    candidate: CandidateArgs,
+    /// Numbers of endpoints
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "10,100,1000,10000")]
+    endpoints: Vec<usize>,
+    /// Budget: fuel of a decision [default: the host's limit]
+    #[arg(long, value_name = "UNITS")]
+    max_fuel: Option<u64>,
+    /// Budget: fuel of a plan [default: the host's limit]
+    #[arg(long, value_name = "UNITS")]
+    max_plan_fuel: Option<u64>,
+    /// Leave out times, so that the report is the same in every run
+    #[arg(long)]
+    no_times: bool,
+    #[command(flatten)]
+    output: ReportArgs,
+}
+
+/// # Errors
+/// The component cannot be loaded, or is no balancer.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let candidate = args.candidate.load()?;
+    let mut budget = Budget::of(&args.candidate.sandbox.limits());
+    budget.decision = args.max_fuel.unwrap_or(budget.decision);
+    budget.plan = args.max_plan_fuel.unwrap_or(budget.plan);
+    let mut report = report(Kind::Cost, vec![candidate.subject()], Some(args.candidate.seed));
+    let seed = args.candidate.seed;
+    let (cases, plot) = measure(&candidate, &args.candidate.settings, &args.endpoints, budget, seed, !args.no_times)?;
+    report.cases = cases;
+    report.plots.push(plot);
+    finish(report, &args.output)
+}

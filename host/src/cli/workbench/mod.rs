@@ -1,0 +1,163 @@
+//! The workbench's commands: what they have in common. Each writes one report, and ends with 0 where all of it holds, with 1 where something
+//! does not, with 2 where it could not run.
+
+pub mod check;
+pub mod cost;
+pub mod fuzz;
+pub mod sim;
+pub mod test;
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use pointsman_guests::BUILT_IN;
+
+use super::args::SandboxArgs;
+use super::values;
+use crate::policy::compile::Compiler;
+use crate::policy::contract::Setting;
+use crate::policy::inspect::check_size;
+use crate::policy::{Limits, Sandbox};
+use crate::workbench::component::Candidate;
+use crate::workbench::report::{self, Kind, Report, SCHEMA, Subject, Verdict};
+
+/// How a report is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people
+    Text,
+    /// The whole report
+    Json,
+    /// For CI servers
+    Junit,
+}
+
+/// Where the report goes.
+#[derive(Debug, clap::Args)]
+pub struct ReportArgs {
+    /// How the report is written to standard output
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    pub format: Format,
+    /// Write it as one HTML page too, with plots
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+/// The policy that is tried.
+#[derive(Debug, clap::Args)]
+pub struct CandidateArgs {
+    /// A file, or the name of a built-in policy
+    #[arg(value_name = "FILE|NAME")]
+    pub component: String,
+    /// What a Service's annotations would say to it (`pointsman.dev/balancer.KEY: VALUE`); may be repeated
+    #[arg(long = "setting", value_name = "KEY=VALUE", value_parser = values::setting)]
+    pub settings: Vec<Setting>,
+    /// What everything that is drawn is drawn from: the same seed gives the same report
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+    /// The limits of the host that it is meant for.
+    #[command(flatten)]
+    pub sandbox: SandboxArgs,
+}
+
+impl CandidateArgs {
+    /// Loads it.
+    fn load(&self) -> anyhow::Result<Candidate> {
+        let limits = self.sandbox.limits();
+        let (name, bytes) = read(&self.component, &limits)?;
+        Candidate::load(&sandbox(limits)?, &name, &bytes, &[])
+    }
+}
+
+/// The sandbox that candidates run in; compiling happens in a child, as in an engine.
+fn sandbox(limits: Limits) -> anyhow::Result<Arc<Sandbox>> {
+    Ok(Sandbox::new(limits, Compiler::of_this_program())?)
+}
+
+/// The policy's name and its bytes.
+fn read(component: &str, limits: &Limits) -> anyhow::Result<(String, Vec<u8>)> {
+    if let Some(built_in) = BUILT_IN.iter().find(|built_in| built_in.name == component) {
+        return Ok((component.to_owned(), built_in.bytes.to_vec()));
+    }
+    let path = Path::new(component);
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let names: Vec<&str> = BUILT_IN.iter().map(|built_in| built_in.name).collect();
+            bail!("{component} is neither a file nor a built-in policy ({})", names.join(", "));
+        }
+        Err(error) => return Err(error).context(component.to_owned()),
+    };
+    check_size(file.metadata().context(component.to_owned())?.len(), limits)?;
+    let mut bytes = Vec::new();
+    file.take(limits.component_bytes as u64 + 1).read_to_end(&mut bytes).context(component.to_owned())?;
+    Ok((name, bytes))
+}
+
+/// Columns of a report's text: the same wherever it is written.
+const WIDTH: usize = 120;
+
+/// An empty report, whose verdict follows from its cases in `finish`.
+fn report(kind: Kind, subjects: Vec<Subject>, seed: Option<u64>) -> Report {
+    Report {
+        schema: SCHEMA.to_owned(),
+        kind,
+        subjects,
+        seed,
+        verdict: Verdict::Holds,
+        cases: Vec::new(),
+        metrics: Vec::new(),
+        plots: Vec::new(),
+        notes: Vec::new(),
+    }
+}
+
+/// Judges the report by its cases, writes it, and says how the command ends.
+fn finish(mut report: Report, args: &ReportArgs) -> anyhow::Result<ExitCode> {
+    let fails = report.cases.iter().any(|case| case.verdict == Verdict::Fails);
+    report.verdict = if fails { Verdict::Fails } else { Verdict::Holds };
+    if let Some(file) = &args.html {
+        std::fs::write(file, report::html::render(&report)).with_context(|| format!("writing {}", file.display()))?;
+    }
+    let text = match args.format {
+        Format::Text => report::text::render(&report, WIDTH),
+        Format::Json => report::json::render(&report),
+        Format::Junit => report::junit::render(&report),
+    };
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("writing the report")?;
+    Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Says on a terminal how far a long work is.
+pub(super) struct Progress {
+    what: &'static str,
+    shown: bool,
+}
+
+impl Progress {
+    fn new(what: &'static str) -> Self {
+        Self { what, shown: io::stderr().is_terminal() }
+    }
+
+    fn at(&mut self, done: u64, of: u64) {
+        if self.shown {
+            // Nothing is lost when it cannot be shown.
+            let _ = write!(io::stderr(), "\r\x1b[K{} {done} of {of}", self.what);
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.shown {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! `pointsman policy sim`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+
+use super::{CandidateArgs, Progress, ReportArgs, finish, read, sandbox};
+use crate::workbench::component::Candidate;
+use crate::workbench::metrics::MIN_SEEDS;
+use crate::workbench::sim::{Scenario, Wanted, simulate};
+use crate::workbench::subject::Subject;
+
+/// What `policy sim` is told.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  pointsman policy sim two-choices -f docs/scenarios/slow-endpoint.yaml --vs round-robin --html report.html"
+)]
+pub struct Args {
+    #[command(flatten)]
+    candidate: CandidateArgs,
+    /// The scenario
+    #[arg(short, long, value_name = "FILE")]
+    file: PathBuf,
+    /// Another policy in the same scenario, with the same luck: a file or a built-in name; may be repeated
+    #[arg(long, value_name = "FILE|NAME")]
+    vs: Vec<String>,
+    /// How many runs, each with a seed of its own that follows from --seed; a difference is told from 16 on
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    seeds: u32,
+    #[command(flatten)]
+    output: ReportArgs,
+}
+
+/// # Errors
+/// The scenario cannot be read, or a policy cannot be loaded.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let shown = args.file.display();
+    let text = std::fs::read_to_string(&args.file).with_context(|| format!("reading {shown}"))?;
+    let scenario = match Scenario::read(&args.file, &text) {
+        Ok(scenario) => scenario,
+        Err(mistakes) => {
+            let mistakes: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+            bail!("{shown} is not a scenario\n{}", mistakes.join("\n"));
+        }
+    };
+    let limits = args.candidate.sandbox.limits();
+    let sandbox = sandbox(limits.clone())?;
+    let load = |component: &str| {
+        let (name, bytes) = read(component, &limits)?;
+        Candidate::load(&sandbox, &name, &bytes, &[])
+    };
+    let candidates =
+        std::iter::once(&args.candidate.component).chain(&args.vs).map(|name| load(name)).collect::<anyhow::Result<Vec<_>>>()?;
+    let subjects: Vec<_> = candidates.iter().map(Candidate::subject).collect();
+    let settings = &args.candidate.settings;
+    let mut factory = |wanted: Wanted<'_>, workers: usize, seed: u64| -> Result<Box<dyn Subject>, String> {
+        let balancer = match wanted {
+            Wanted::Tried(which) => candidates[which].balancer(settings, workers, seed),
+            Wanted::Named(name) => load(name).and_then(|candidate| candidate.balancer(settings, workers, seed)),
+        };
+        balancer.map(|balancer| Box::new(balancer) as Box<dyn Subject>).map_err(|error| format!("{error:#}"))
+    };
+    let mut progress = Progress::new("runs");
+    let mut report = simulate(&scenario, &subjects, &mut factory, args.seeds, args.candidate.seed, &mut |done, of| progress.at(done, of))?;
+    drop(progress);
+    if args.seeds < MIN_SEEDS && subjects.len() > 1 {
+        report.notes.push(format!("differences are told from {MIN_SEEDS} seeds on"));
+    }
+    finish(report, &args.output)
+}

@@ -1,0 +1,125 @@
+//! `pointsman policy test`: tests as data.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+
+use super::{Progress, ReportArgs, finish, read, report, sandbox};
+use crate::cli::args::SandboxArgs;
+use crate::policy::Sandbox;
+use crate::policy::contract::StageKind;
+use crate::policy::inspect::digest;
+use crate::policy::registry::{Registry, RegistryOptions};
+use crate::workbench::report::{Kind, Subject as Named};
+use crate::workbench::testfile::{self, Subject, TestFile};
+
+/// What `policy test` is told.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  pointsman policy test --policy my-balancer.wasm tests/\n  pointsman policy test --policy maglev tests/maglev.yaml --run moves"
+)]
+pub struct Args {
+    /// Test files, and folders of them (of a project: its `tests/`)
+    #[arg(value_name = "FILE|DIR", default_value = ".")]
+    paths: Vec<PathBuf>,
+    /// The policy under test: a file, or the name of a built-in one [default: the only .wasm file of the folder]
+    #[arg(long, value_name = "FILE|NAME")]
+    policy: Option<String>,
+    /// Only tests with this in their name
+    #[arg(long, value_name = "TEXT")]
+    run: Option<String>,
+    /// Instead of the seeds that the tests name
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
+    #[command(flatten)]
+    output: ReportArgs,
+}
+
+/// # Errors
+/// A file cannot be read or understood; the policy cannot be loaded.
+pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let files = args.paths.iter().map(|path| test_files(path)).collect::<anyhow::Result<Vec<_>>>()?;
+    let files: Vec<(PathBuf, TestFile)> = files.into_iter().flatten().map(parsed).collect::<anyhow::Result<_>>()?;
+    let component = match &args.policy {
+        Some(policy) => policy.clone(),
+        None => component_of(&args.paths)?,
+    };
+    let limits = args.sandbox.limits();
+    let (name, bytes) = read(&component, &limits)?;
+    let mut report = report(Kind::Test, vec![Named { name: name.clone(), digest: Some(digest(&bytes)) }], args.seed);
+    let (registry, stage) = registry(sandbox(limits)?, &name, &bytes)?;
+    let wanted = |name: &str| args.run.as_ref().is_none_or(|part| name.contains(part.as_str()));
+    let tests: Vec<_> = files
+        .iter()
+        .flat_map(|(path, file)| file.tests.iter().filter(|test| wanted(&test.name)).map(move |test| (path, file, test)))
+        .collect();
+    if tests.is_empty() {
+        bail!("no test has {:?} in its name", args.run.as_deref().unwrap_or_default());
+    }
+    let mut progress = Progress::new("tests");
+    for (at, (path, file, test)) in tests.iter().enumerate() {
+        progress.at(at as u64, tests.len() as u64);
+        let mut case = testfile::run(file, test, Subject { name: &name, stage }, &registry, args.seed);
+        if files.len() > 1 {
+            case.name = format!("{}: {}", path.display(), case.name);
+        }
+        report.cases.push(case);
+    }
+    drop(progress);
+    finish(report, &args.output)
+}
+
+/// A registry with the policy under test in force, and its stage.
+fn registry(sandbox: Arc<Sandbox>, name: &str, bytes: &[u8]) -> anyhow::Result<(Arc<Registry>, StageKind)> {
+    let registry = Registry::new(sandbox, RegistryOptions::default());
+    let built_in = registry.list().into_iter().find(|policy| *policy.name == *name && *policy.digest == digest(bytes));
+    let stage = match built_in {
+        Some(policy) => policy.stage,
+        None => registry.swap(name, bytes).with_context(|| format!("{name} would be refused"))?.stage,
+    };
+    Ok((registry, stage))
+}
+
+/// A file is itself; a folder stands for its `tests/*.yaml`, or for its own `*.yaml` where it has no such folder.
+fn test_files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let inner = path.join("tests");
+    let folder = if inner.is_dir() { inner } else { path.to_owned() };
+    let shown = folder.display().to_string();
+    let entries = std::fs::read_dir(&folder).with_context(|| shown.clone())?;
+    let mut files = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().with_context(|| shown.clone())?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") && file.is_file());
+    files.sort();
+    if files.is_empty() {
+        bail!("{shown} has no test files (*.yaml)");
+    }
+    Ok(files)
+}
+
+fn parsed(path: PathBuf) -> anyhow::Result<(PathBuf, TestFile)> {
+    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let file = testfile::parse(&path, &text)?;
+    Ok((path, file))
+}
+
+/// The only component in one of the folders.
+fn component_of(paths: &[PathBuf]) -> anyhow::Result<String> {
+    let mut found = Vec::new();
+    for folder in paths.iter().filter(|path| path.is_dir()) {
+        let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+        let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        found.extend(files.filter(|file| file.extension().is_some_and(|extension| extension == "wasm")));
+    }
+    found.sort();
+    match found.as_slice() {
+        [one] => Ok(one.display().to_string()),
+        [] => bail!("which policy? There is no .wasm file here: build it (`pointsman policy build`), or name it with --policy"),
+        several => bail!("which policy? There are {} .wasm files here: name one with --policy", several.len()),
+    }
+}

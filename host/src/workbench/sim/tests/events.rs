@@ -1,0 +1,194 @@
+use super::*;
+
+const STEADY: &str = "
+duration: 10s
+workers: 2
+arrivals: {poisson: {per-second: 500}}
+service-time: {exponential: 50ms}
+endpoints: [{count: 4, zone: a}, {count: 4, zone: b}]
+";
+
+fn with(event: &str, policy: &str) -> Report {
+    run(&format!("{STEADY}events: [{event}]\n"), &[policy], 4)
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes() {
+    let everything = format!(
+        "{STEADY}
+counters: {{refresh: 50ms}}
+lifetime: {{lognormal: {{mean: 500ms, sigma: 1}}}}
+request-every: {{exponential: 100ms}}
+clients: {{zipf: {{count: 500, exponent: 1.1}}}}
+events:
+  - {{at: 1s, rolling-restart: {{every: 300ms, starts-in: 1s, drain: 2s, at-a-time: 2}}}}
+  - {{at: 2s, flap: {{endpoints: {{count: 2}}, down: 100ms, up: 200ms, times: 5}}}}
+  - {{at: 3s, slow: {{endpoints: {{count: 1}}, factor: 5, for: 2s}}}}
+  - {{at: 4s, fail: {{endpoints: {{count: 1}}, how: refuse, share: 0.5, for: 1s}}}}
+  - {{at: 5s, zone-loss: {{zone: b, for: 2s, noticed-after: 500ms}}}}
+  - {{at: 6s, weight: {{endpoints: {{count: 2}}, to: 3}}}}
+  - {{at: 6s, clock-jump: -1h}}
+  - {{at: 7s, swap: random}}
+  - {{at: 8s, add: {{count: 2, weight: 2}}}}
+"
+    );
+    let text = |seed| {
+        let report = try_run(&everything, &["two-choices", "maglev"], 3, seed).unwrap();
+        (report::json::render(&report), report::html::render(&report), report::text::render(&report, 100))
+    };
+    assert!(text(7) == text(7));
+    assert_ne!(text(7).0, text(8).0);
+}
+
+#[test]
+fn all_subjects_meet_the_same_arrivals_and_every_run_is_counted() {
+    let mut told = Vec::new();
+    let subjects = ["random", "maglev"].map(|name| report::Subject { name: name.to_owned(), digest: None });
+    let mut factory = |wanted: Wanted<'_>, workers: usize, seed: u64| match wanted {
+        Wanted::Tried(which) => built_in(["random", "maglev"][which], workers, seed),
+        Wanted::Named(name) => built_in(name, workers, seed),
+    };
+    let report = simulate(&scenario(STEADY), &subjects, &mut factory, 3, 1, &mut |done, of| told.push((done, of))).unwrap();
+    let connections = values(&report, "connections");
+    assert_eq!(connections[0], connections[1]);
+    assert!((connections[0].mean - 5000.0).abs() < 200.0 && connections[0].samples == 3);
+    assert_eq!(told, (0..=6).map(|done| (done, 6)).collect::<Vec<_>>());
+    assert_eq!((report.seed, report.subjects.len(), report.plots.len()), (Some(1), 2, 3), "nobody waits, so three plots");
+}
+
+#[test]
+fn removed_endpoints_are_not_used_and_their_connections_drain() {
+    // Without a grace period their connections are reset; the picks in the 10 ms until the plan is there are the host's.
+    let gone = with("{at: 5s, remove: {endpoints: {zone: a}, drain: 0s}}", "maglev");
+    assert!(mean(&gone, "failed") == 0.0 && mean(&gone, "retried") < 1.0);
+    assert!(mean(&gone, "fallback") > 0.0 && mean(&gone, "fallback") < 0.2, "{}", mean(&gone, "fallback"));
+    let all = with("{at: 5s, remove: {endpoints: all}}", "maglev");
+    assert!((mean(&all, "failed") - 50.0).abs() < 3.0, "nobody is left for the second half: {}", mean(&all, "failed"));
+}
+
+#[test]
+fn flapping_takes_an_endpoint_out_and_back() {
+    let report = with("{at: 1s, flap: {endpoints: {count: 1}, down: 500ms, up: 500ms, times: 8}}", "maglev");
+    assert!(mean(&report, "failed") == 0.0 && mean(&report, "herd-ratio") < 3.0);
+    // Clients of a flapping endpoint must move, twice each time.
+    assert!(mean(&report, "affinity-kept") < 97.0, "{}", mean(&report, "affinity-kept"));
+    assert!(mean(&with("{at: 1s, clock-jump: 1h}", "maglev"), "affinity-kept") == 100.0, "and without, nobody does");
+}
+
+#[test]
+fn a_lost_zone_times_out_until_it_is_noticed() {
+    let text = |noticed: &str| format!("{{at: 2s, zone-loss: {{zone: b, for: 5s, noticed-after: {noticed}}}}}");
+    let (soon, late) = (with(&text("100ms"), "random"), with(&text("3s"), "random"));
+    // Half of the picks for 100 ms of 10 s; with 3 s, of those too that are tried again 5 s later.
+    assert!(mean(&soon, "retried") > 0.2 && mean(&soon, "retried") < 1.5, "{}", mean(&soon, "retried"));
+    assert!(mean(&late, "retried") > 5.0, "{}", mean(&late, "retried"));
+    assert!(mean(&late, "latency-p99") > 5000.0 && mean(&soon, "latency-p50") < 60.0);
+}
+
+#[test]
+fn weights_change_shares() {
+    let report = with("{at: 0s, weight: {endpoints: {zone: a}, to: 3}}", "random");
+    assert!(mean(&report, "imbalance") < 1.3 && mean(&report, "weight-error") < 2.0, "shares are held against the new weights");
+    let nobody = with("{at: 0s, weight: {endpoints: all, to: 0}}", "random");
+    assert!(mean(&nobody, "failed") > 99.0 && mean(&nobody, "declined") > 99.0, "who has no weight is not picked, by the host neither");
+}
+
+#[test]
+fn failures_are_retried_elsewhere() {
+    let refuse = with("{at: 0s, fail: {endpoints: {count: 1}, how: refuse}}", "random");
+    assert!(mean(&refuse, "failed") == 0.0 && (mean(&refuse, "retried") - 100.0 / 9.0).abs() < 1.5, "{}", mean(&refuse, "retried"));
+    let everybody = with("{at: 0s, fail: {endpoints: all, how: refuse, share: 0.5}}", "random");
+    assert!((mean(&everybody, "failed") - 100.0 / 16.0).abs() < 1.5, "four tries of one half: {}", mean(&everybody, "failed"));
+    let reset = with("{at: 0s, fail: {endpoints: {count: 4}, how: reset}}", "random");
+    assert!(mean(&reset, "failed") == 0.0 && mean(&reset, "retried") == 0.0, "a reset comes too late to try another");
+}
+
+#[test]
+fn a_swap_takes_another_policy_by_name() {
+    let report = with("{at: 5s, swap: random}", "round-robin");
+    assert!(mean(&report, "schedule-deviation") > 5.0, "the second half is by chance: {}", mean(&report, "schedule-deviation"));
+    assert!(mean(&with("{at: 5s, clock-jump: 1s}", "round-robin"), "schedule-deviation") < 3.0);
+    let error = try_run(&format!("{STEADY}events: [{{at: 5s, swap: nobody}}]\n"), &["random"], 1, 7).unwrap_err();
+    assert!(error.to_string().contains("there is no policy `nobody`"), "{error}");
+}
+
+#[test]
+fn own_counters_alone_are_worse_than_everybodys() {
+    let text = |of: &str| {
+        format!(
+            "{{duration: 20s, warm-up: 5s, workers: 16, counters: {{of: {of}}}, service-time: {{exponential: 200ms}}, endpoints: [{{count: 20}}]}}"
+        )
+    };
+    let (host, worker) = (run(&text("host"), &["least-connections"], 4), run(&text("worker"), &["least-connections"], 4));
+    assert!(mean(&worker, "in-flight-gap") > 2.0 * mean(&host, "in-flight-gap"));
+}
+
+#[test]
+fn lifetimes_and_requests_keep_connections_busy() {
+    let text = "
+duration: 20s
+warm-up: 10s
+arrivals: {poisson: {per-second: 50}}
+lifetime: {constant: 2s}
+service-time: {constant: 10ms}
+request-every: {constant: 90ms}
+endpoints: [{count: 1, capacity: 1000}]
+expect: [{metric: imbalance, at-most: 1}, {metric: latency-p50, at-most: 11}, {metric: herd-share, at-most: 5}]
+";
+    let report = run(text, &["random"], 2);
+    // 100 connections live at a time by Little's law, and each asks ten times a second: all is answered as if alone.
+    assert_eq!((mean(&report, "latency-p50"), mean(&report, "queue-wait-p99")), (10.0, 0.0));
+    let verdicts: Vec<_> = report.cases.iter().map(|case| (case.name.as_str(), case.verdict)).collect();
+    use crate::workbench::report::Verdict::{Fails, Holds};
+    assert_eq!(
+        verdicts,
+        [("imbalance at most 1", Holds), ("latency-p50 at most 11", Holds), ("herd-share at most 5", Fails)],
+        "nobody joined, so nothing is known of a herd"
+    );
+    assert_eq!(report.verdict, Fails);
+}
+
+/// A policy that takes no endpoints after the first time.
+struct Stubborn(Box<dyn Subject>, u32);
+
+impl Subject for Stubborn {
+    fn name(&self) -> &str {
+        "stubborn"
+    }
+    fn workers(&self) -> usize {
+        self.0.workers()
+    }
+    fn set_endpoints(&mut self, endpoints: &[pointsman_sdk::types::Endpoint], now_ms: u64) -> Result<(), String> {
+        self.1 = self.1.checked_sub(1).ok_or("no more")?;
+        self.0.set_endpoints(endpoints, now_ms)
+    }
+    fn pick(&mut self, worker: usize, connection: &pointsman_sdk::types::Connection) -> crate::workbench::subject::Answer {
+        self.0.pick(worker, connection)
+    }
+    fn last_fuel(&self) -> u64 {
+        17
+    }
+    fn set_active(&mut self, worker: usize, slot: u32, active: u32) {
+        self.0.set_active(worker, slot, active);
+    }
+    fn report(&mut self, worker: usize, now_ms: u64, outcomes: &[pointsman_sdk::types::Outcome]) {
+        self.0.report(worker, now_ms, outcomes);
+    }
+}
+
+#[test]
+fn a_refused_plan_leaves_the_one_before_in_force() {
+    let subjects = [report::Subject { name: "stubborn".to_owned(), digest: None }];
+    let text = format!("{STEADY}events: [{{at: 5s, remove: {{endpoints: {{zone: a}}}}}}]\n");
+    let attempt = |plans| {
+        let mut factory = |_: Wanted<'_>, workers: usize, seed: u64| -> Result<Box<dyn Subject>, String> {
+            Ok(Box::new(Stubborn(built_in("random", workers, seed)?, plans)))
+        };
+        simulate(&scenario(&text), &subjects, &mut factory, 1, 7, &mut |_, _| {})
+    };
+    let report = attempt(1).unwrap();
+    assert_eq!((mean(&report, "refused-plans"), mean(&report, "failed"), mean(&report, "fuel-p99")), (1.0, 0.0, 17.0));
+    assert!((mean(&report, "fallback") - 25.0).abs() < 2.0, "the host chooses for half of the second half: {}", mean(&report, "fallback"));
+    assert_eq!(mean(&attempt(2).unwrap(), "refused-plans"), 0.0);
+    assert!(attempt(0).unwrap_err().to_string().ends_with("no more"));
+}
