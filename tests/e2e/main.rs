@@ -20,3 +20,4 @@ mod streams;
 mod swaps;
 mod transparent;
 mod udp;
+mod workbench;

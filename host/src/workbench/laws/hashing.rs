@@ -91,7 +91,7 @@ enum Change {
 fn moves(lab: &mut Lab<'_>, found: &mut Found, change: Change) -> Result<(), String> {
     let connections = lab.connections(20_000);
     let mut worst = 0.0_f64;
-    for size in [10, 100] {
+    for size in [10, 100, 1000] {
         let all = equal(size);
         let mut fewer = all.clone();
         fewer.remove(lab.below(size));

@@ -1,0 +1,135 @@
+//! The workbench's commands: exit status, reports, and that a seed reproduces them to the byte.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use pointsman_tests::engine::binary;
+use serde_json::Value;
+
+/// Exit status, standard output, standard error.
+struct Said {
+    status: Option<i32>,
+    out: String,
+    err: String,
+}
+
+fn policy(arguments: &[&str]) -> Result<Said> {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().context("the repository")?.to_owned();
+    let output = Command::new(binary()?).current_dir(root).arg("policy").args(arguments).output()?;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ok(Said { status: output.status.code(), out: text(output.stdout), err: text(output.stderr) })
+}
+
+fn report(arguments: &[&str], status: i32) -> Result<Value> {
+    let said = policy(&[arguments, &["--format", "json"]].concat())?;
+    ensure!(said.status == Some(status), "{arguments:?} ended with {:?}: {}{}", said.status, said.out, said.err);
+    let report: Value = serde_json::from_str(&said.out).with_context(|| said.out.clone())?;
+    ensure!(report["schema"] == "pointsman.dev/report/v1", "{report}");
+    Ok(report)
+}
+
+fn cases<'a>(report: &'a Value, verdict: &str) -> Vec<&'a Value> {
+    report["cases"].as_array().into_iter().flatten().filter(|case| case["verdict"] == verdict).collect()
+}
+
+#[test]
+fn the_tests_in_the_documentation_hold() -> Result<()> {
+    for (name, tests) in [("round-robin", 4), ("maglev", 4), ("prefer-local", 2)] {
+        let file = format!("docs/tests/{name}.yaml");
+        let report = report(&["test", "--policy", name, &file], 0)?;
+        ensure!(report["verdict"] == "holds" && cases(&report, "holds").len() == tests, "{name}: {report:#}");
+    }
+    Ok(())
+}
+
+/// Round robin is not Maglev: the tests say what they saw, and how to see it again.
+#[test]
+fn a_test_that_does_not_hold_says_what_was_seen() -> Result<()> {
+    let report = report(&["test", "--policy", "random", "docs/tests/maglev.yaml", "--run", "removing", "--seed", "3"], 1)?;
+    let failed = cases(&report, "fails");
+    ensure!(report["verdict"] == "fails" && failed.len() == 1, "{report:#}");
+    let findings = failed[0]["findings"].to_string();
+    ensure!(findings.contains("could not plan") || findings.contains("disruption: "), "{findings}");
+    ensure!(findings.contains("--seed 3"), "{findings}");
+    Ok(())
+}
+
+#[test]
+fn what_cannot_run_ends_with_two_and_a_way_out() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let write = |name: &str, text: &str| -> Result<String> {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text)?;
+        Ok(file.display().to_string())
+    };
+    let misspelt = write("a.yaml", "endpoints: [{key: \"a:80\"}]\ntests:\n- name: x\n  conections: {count: 1}\n  expect: {}\n")?;
+    let empty = write("b.yaml", "endpoints: []\ntests: []\n")?;
+    let nobody = write("c.yaml", "tests:\n- name: x\n  expect: {}\n")?;
+    let text = write("d.wasm", "not a component")?;
+    for (arguments, words) in [
+        (vec!["test", "--policy", "maglev", &misspelt], vec!["a.yaml:4", "conections"]),
+        (vec!["test", "--policy", "maglev", &empty], vec!["there is no test in it"]),
+        (vec!["test", "--policy", "maglev", &nobody], vec!["has no endpoints"]),
+        (vec!["test", "--policy", "maglev", "docs/tests/maglev.yaml", "--run", "nothing"], vec!["no test has \"nothing\""]),
+        (vec!["check", "magleff"], vec!["neither a file nor a built-in policy"]),
+        (vec!["check", &text], vec!["d would be refused", "not a complete WebAssembly component"]),
+        (vec!["check", "kubernetes"], vec!["is a traffic-policy, and this needs a balancer"]),
+        (vec!["cost", "prefer-local"], vec!["needs a balancer"]),
+        (vec!["sim", "maglev", "-f", &empty], vec!["is not a scenario"]),
+        (vec!["check", "maglev", "--setting", "table-size"], vec!["expected KEY=VALUE"]),
+    ] {
+        let said = policy(&arguments)?;
+        ensure!(said.status == Some(2), "{arguments:?} ended with {:?}: {}{}", said.status, said.out, said.err);
+        for word in words {
+            ensure!(said.err.contains(word), "{arguments:?}: no {word:?} in {}", said.err);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn laws_tell_one_class_from_another() -> Result<()> {
+    let maglev = report(&["check", "maglev"], 0)?;
+    ensure!(cases(&maglev, "holds").len() >= 14, "{maglev:#}");
+    let random = report(&["check", "random", "--class", "consistent-hash"], 1)?;
+    let broken: Vec<&str> = cases(&random, "fails").iter().filter_map(|case| case["name"].as_str()).collect();
+    ensure!(broken.contains(&"the client alone decides") && broken.contains(&"all workers agree"), "{broken:?}");
+    Ok(())
+}
+
+#[test]
+fn cost_is_held_against_a_budget() -> Result<()> {
+    let sizes = ["--endpoints", "10,1000", "--no-times"];
+    let within = report(&[&["cost", "round-robin"], &sizes[..]].concat(), 0)?;
+    ensure!(
+        cases(&within, "holds").len() == 2 && within["plots"][0]["lines"][0]["points"].as_array().map(Vec::len) == Some(2),
+        "{within:#}"
+    );
+    let over = report(&[&["cost", "round-robin", "--max-fuel", "10"], &sizes[..]].concat(), 1)?;
+    ensure!(cases(&over, "fails")[0]["findings"].to_string().contains("the budget is 10"), "{over:#}");
+    Ok(())
+}
+
+#[test]
+fn a_seed_reproduces_a_report_to_the_byte() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let scenario = folder.path().join("s.yaml");
+    std::fs::write(&scenario, "duration: 5s\narrivals: {poisson: {per-second: 200}}\nendpoints: [{count: 5}]\n")?;
+    let scenario = scenario.display().to_string();
+    for arguments in [
+        vec!["test", "--policy", "round-robin", "docs/tests/round-robin.yaml"],
+        vec!["check", "two-choices", "--seed", "9"],
+        vec!["cost", "maglev", "--endpoints", "10,100", "--no-times"],
+        vec!["fuzz", "random", "--inputs", "5"],
+        vec!["sim", "two-choices", "--vs", "random", "-f", &scenario, "--seeds", "4"],
+    ] {
+        for format in ["text", "json", "junit"] {
+            let arguments = [&arguments[..], &["--format", format]].concat();
+            let (one, other) = (policy(&arguments)?, policy(&arguments)?);
+            ensure!(one.status == Some(0), "{arguments:?}: {}{}", one.out, one.err);
+            ensure!(one.out == other.out && !one.out.is_empty(), "{arguments:?}:\n{}\n{}", one.out, other.out);
+        }
+    }
+    Ok(())
+}
