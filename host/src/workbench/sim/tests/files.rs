@@ -47,7 +47,7 @@ fn mistakes_name_file_line_field_and_remedy() {
         ("events:\n  - {at: 2m, swap: a}\n", "sim.yaml:2:10: events[0].at: is after the end"),
         ("events:\n  - {at: 1s, remove: {endpoints: {count: 0}}}\n", "events[0].remove.endpoints: names nobody"),
         ("events:\n  - {at: 1s, remove: {endpoint: all}}\n", "there is no `endpoint` here\n  help: did you mean `endpoints`?"),
-        ("events:\n  - {at: 1s, rolling-restart: {every: 0s}}\n", "sim.yaml:2:37: events[0].rolling-restart.every: is too short"),
+        ("events:\n  - {at: 1s, rolling-restart: {every: 0s}}\n", "sim.yaml:2:39: events[0].rolling-restart.every: is too short"),
         (
             "events:\n  - {at: 1s, fail: {endpoints: all, how: explode}}\n",
             "there is no `explode` here\n  help: one of these: refuse, time-out, reset",
