@@ -105,7 +105,7 @@ impl Places {
         let mut here = self.places.iter().filter(|place| place.at == at);
         // A mapping begins where its first key does.
         let exact = match error {
-            Error::SerdeUnknownField { .. } | Error::SerdeMissingField { .. } | Error::DuplicateMappingKey { .. } => here.last(),
+            Error::SerdeUnknownField { .. } | Error::SerdeMissingField { .. } | Error::DuplicateMappingKey { .. } => here.next_back(),
             _ => here.next(),
         };
         let before = || self.places.iter().rfind(|place| place.at <= at);

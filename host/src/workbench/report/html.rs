@@ -142,7 +142,7 @@ dd{margin:0}
 .cases{list-style:none;padding:0;margin:0}
 .cases>li{padding:.35rem 0;border-bottom:1px solid var(--rule)}
 .cases li li{color:var(--faint);overflow-wrap:anywhere}
-.wide{overflow-x:auto}
+.wide{overflow-x:auto;margin:0 0 .75rem}
 table{border-collapse:collapse;font-variant-numeric:tabular-nums}
 th,td{padding:.22rem .8rem .22rem 0;text-align:left;border-bottom:1px solid var(--rule);white-space:nowrap}
 thead th{color:var(--faint);font-weight:600}
@@ -156,10 +156,11 @@ figure>svg{display:block;width:100%;height:auto}
 .legend{display:flex;flex-wrap:wrap;gap:.1rem 1.2rem;margin:.25rem 0 0;padding:0;list-style:none}
 .legend li{overflow-wrap:anywhere;min-width:0}
 .swatch{width:34px;height:10px;margin-right:.45rem;vertical-align:middle}
-.grid{stroke:var(--rule);stroke-width:1}
-.axis{stroke:var(--faint);stroke-width:1}
-.tick{fill:var(--faint);font-size:13px}
-.title{fill:var(--text);font-size:13px}
+.grid{fill:none;stroke:var(--rule);stroke-width:1}
+.axis{fill:none;stroke:var(--faint);stroke-width:1}
+.tick{fill:var(--faint);font-size:14px}
+.title{fill:var(--text);font-size:14px}
+@media (max-width:600px){.tick,.title{font-size:18px}}
 .line{fill:none;stroke-width:2.2;stroke-linejoin:round;stroke-linecap:butt}
 .s0{stroke:var(--s0)}.s1{stroke:var(--s1)}.s2{stroke:var(--s2)}.s3{stroke:var(--s3)}.s4{stroke:var(--s4)}.s5{stroke:var(--s5)}
 circle.s0{fill:var(--s0)}circle.s1{fill:var(--s1)}circle.s2{fill:var(--s2)}circle.s3{fill:var(--s3)}circle.s4{fill:var(--s4)}circle.s5{fill:var(--s5)}

@@ -53,7 +53,7 @@ fn test_case(out: &mut String, case: &Case, class: &str) {
     out.push_str(&format!("    <testcase name=\"{}\" classname=\"{class}\"", escaped(&case.name)));
     match case.verdict {
         Verdict::Fails => {
-            out.push_str(&format!(">\n      <failure message=\"{first}\">{}</failure>\n    </testcase>\n", escaped(&findings)))
+            out.push_str(&format!(">\n      <failure message=\"{first}\">{}</failure>\n    </testcase>\n", escaped(&findings)));
         }
         Verdict::Skipped => out.push_str(&format!(">\n      <skipped message=\"{first}\"/>\n    </testcase>\n")),
         Verdict::Holds if findings.is_empty() => out.push_str("/>\n"),

@@ -72,8 +72,11 @@ fn notes(subjects: &[Subject], seeds: u32) -> Vec<String> {
     notes
 }
 
+/// Of the runs of one subject.
+type Points<'a> = dyn Fn(&[Summary]) -> Vec<(f64, f64)> + 'a;
+
 fn plots(subjects: &[Subject], runs: &[Vec<Summary>]) -> Vec<Plot> {
-    let plot = |title: &str, x: &str, y: &str, logarithmic, points: &dyn Fn(&[Summary]) -> Vec<(f64, f64)>| {
+    let plot = |title: &str, x: &str, y: &str, logarithmic, points: &Points<'_>| {
         let lines = subjects.iter().zip(runs).map(|(subject, runs)| Line { label: subject.name.clone(), points: points(runs) });
         let lines: Vec<Line> = lines.filter(|line| !line.points.is_empty()).collect();
         (!lines.is_empty()).then(|| Plot { title: title.to_owned(), x: x.to_owned(), y: y.to_owned(), logarithmic, lines })

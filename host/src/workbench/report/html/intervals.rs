@@ -15,10 +15,11 @@ pub(super) fn bars(values: &[Estimate]) -> String {
         values.iter().enumerate().filter(|(_, value)| value.low.is_finite() && value.high.is_finite()).collect();
     let low = finite.iter().map(|(_, value)| value.low).fold(f64::INFINITY, f64::min);
     let high = finite.iter().map(|(_, value)| value.high).fold(f64::NEG_INFINITY, f64::max);
-    if finite.is_empty() {
+    // What never varies has nothing to compare.
+    if high <= low || finite.is_empty() {
         return String::new();
     }
-    let at = |value: f64| if high > low { MARGIN + (value - low) / (high - low) * (WIDTH - 2.0 * MARGIN) } else { WIDTH / 2.0 };
+    let at = |value: f64| MARGIN + (value - low) / (high - low) * (WIDTH - 2.0 * MARGIN);
     let height = LINE * finite.len() as f64 + 1.0;
     let mut svg = format!("<svg width=\"{WIDTH:.0}\" height=\"{height:.0}\" viewBox=\"0 0 {WIDTH:.0} {height:.0}\" aria-hidden=\"true\">");
     for (row, (n, value)) in finite.into_iter().enumerate() {

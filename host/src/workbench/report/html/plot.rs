@@ -9,9 +9,11 @@ const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 360.0;
 /// Around the axes: room for ticks on the left and below, for the y axis' title above.
 const LEFT: f64 = 64.0;
-const RIGHT: f64 = 22.0;
+const RIGHT: f64 = 30.0;
 const TOP: f64 = 34.0;
 const BOTTOM: f64 = 52.0;
+/// Of a decade: nearer than this is the same.
+const EXACT: f64 = 1e-6;
 /// About as many ticks on an axis.
 const TICKS: f64 = 6.0;
 /// Colours; lines beyond have one again, with other dashes.
@@ -135,7 +137,7 @@ struct Axis {
 }
 
 impl Axis {
-    /// `grounded`: begins at 0 where that is not far off, so that heights can be compared.
+    /// `grounded`: begins at 0 where that is not far off, so that heights can be compared, and ends at a round number.
     fn over(values: impl Iterator<Item = f64>, logarithmic: bool, grounded: bool) -> Self {
         let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
         if logarithmic { Self::decades(low, high) } else { Self::linear(low, high, grounded) }
@@ -143,7 +145,8 @@ impl Axis {
 
     fn linear(low: f64, high: f64, grounded: bool) -> Self {
         // Where values differ by less than a third of what they are, 0 would flatten them.
-        let from = if grounded && low > 0.0 && (high - low) > high / 3.0 { 0.0 } else { low };
+        let near = if grounded { high / 3.0 } else { high * 0.95 };
+        let from = if low > 0.0 && high - low > near { 0.0 } else { low };
         // A line of one height has room above and below.
         let (from, to) = if high > from { (from, high) } else { (from - from.abs().max(1.0) / 2.0, from + from.abs().max(1.0) / 2.0) };
         let step = round_step((to - from) / TICKS);
@@ -157,9 +160,10 @@ impl Axis {
     }
 
     fn decades(low: f64, high: f64) -> Self {
-        let (mut first, mut last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
-        if first == last {
-            (first, last) = (first - 1, last + 1);
+        // 10,000 may come as 10,000.000000001, and needs no decade more.
+        let (mut first, mut last) = ((low.log10() + EXACT).floor() as i32, (high.log10() - EXACT).ceil() as i32);
+        if first >= last {
+            (first, last) = (first.min(last) - 1, first.max(last) + 1);
         }
         let every = ((f64::from(last - first) / TICKS).ceil() as i32).max(1);
         let decades = (first..=last).step_by(every as usize);
@@ -199,9 +203,10 @@ mod tests {
     fn axes_have_round_ticks() {
         assert_eq!(axis(0.3, 9.7, false, true), (0.0, 10.0, ["0", "2", "4", "6", "8", "10"].map(String::from).to_vec()));
         assert_eq!(axis(99.2, 99.9, false, true).2, ["99.2", "99.4", "99.6", "99.8", "100"]);
-        assert_eq!(axis(0.1, 60.0, false, false), (0.1, 60.0, ["10", "20", "30", "40", "50", "60"].map(String::from).to_vec()));
+        assert_eq!(axis(0.1, 60.0, false, false), (0.0, 60.0, ["0", "10", "20", "30", "40", "50", "60"].map(String::from).to_vec()));
         assert_eq!(axis(-1.0, 1.0, false, true).2, ["-1", "-0.5", "0", "0.5", "1"]);
         assert_eq!(axis(2.0, 10_000.0, true, false), (1.0, 10_000.0, ["1", "10", "100", "1000", "10000"].map(String::from).to_vec()));
+        assert_eq!(axis(1.0, 1.0 / (1.0 - 0.9999), true, false).1, 10_000.0);
         assert_eq!(axis(1.0, 10.0, true, true).2, ["1", "2", "5", "10"]);
     }
 

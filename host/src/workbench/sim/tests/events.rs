@@ -148,6 +148,51 @@ expect: [{metric: imbalance, at-most: 1}, {metric: latency-p50, at-most: 11}, {m
     assert_eq!(report.verdict, Fails);
 }
 
+/// Events in any order, at the same endpoints and at the same time: counters never go below zero (which would end the test), nobody is
+/// counted twice, and it repeats.
+#[test]
+fn events_may_overlap_in_any_way() {
+    let mut stream = super::super::random::Stream::new(7, "overlap");
+    let kinds = [
+        "add: {count: 2, zone: a, capacity: 1}",
+        "remove: {endpoints: {count: 2}, drain: 200ms}",
+        "remove: {endpoints: {zone: b}, drain: 0s}",
+        "flap: {endpoints: {count: 3}, down: 100ms, up: 50ms, times: 4}",
+        "weight: {endpoints: {count: 2}, to: 0}",
+        "weight: {endpoints: all, to: 2}",
+        "zone-loss: {zone: a, for: 300ms, noticed-after: 100ms}",
+        "zone-loss: {zone: a, for: 100ms, noticed-after: 300ms}",
+        "zone-loss: {zone: b}",
+        "slow: {endpoints: {count: 2}, factor: 30, for: 400ms}",
+        "fail: {endpoints: {count: 2}, how: time-out, share: 0.5, for: 500ms}",
+        "fail: {endpoints: all, how: reset, share: 0.2}",
+        "rolling-restart: {every: 50ms, at-a-time: 2, starts-in: 70ms, drain: 100ms}",
+        "rolling-restart: {endpoints: {count: 3}, every: 1ms, drain: 0s}",
+        "clock-jump: -2h",
+        "swap: two-choices",
+    ];
+    for _ in 0..100 {
+        let mut event = || format!("{{at: {}ms, {}}}", stream.below(1900), kinds[stream.below(kinds.len() as u64) as usize]);
+        let events = (0..8).map(|_| event()).collect::<Vec<_>>().join(", ");
+        let text = format!(
+            "
+duration: 2s
+workers: 3
+counters: {{refresh: 20ms}}
+connect-timeout: 100ms
+lifetime: {{exponential: 200ms}}
+request-every: {{exponential: 20ms}}
+arrivals: {{poisson: {{per-second: 300}}}}
+endpoints: [{{count: 4, zone: a, capacity: 2}}, {{count: 4, zone: b}}]
+events: [{events}]
+"
+        );
+        let report = run(&text, &["least-connections"], 1);
+        assert!((0.0..=100.0).contains(&mean(&report, "failed")) && (450.0..750.0).contains(&mean(&report, "connections")), "{events}");
+        assert_eq!(report, run(&text, &["least-connections"], 1), "{events}");
+    }
+}
+
 /// A policy that takes no endpoints after the first time.
 struct Stubborn(Box<dyn Subject>, u32);
 

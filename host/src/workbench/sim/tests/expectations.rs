@@ -32,9 +32,11 @@ fn the_gaps_of_one_and_of_two_choices() {
 }
 
 /// Two choices with replacement, one endpoint always busier: it is picked only when drawn twice, one time in 9 of 3 endpoints, one in 4 of 2
-/// (Envoy's simulation test).
+/// (Envoy's simulation test). Whoever gets the first connection, which stays, is the busy one; the others end as they begin.
 #[test]
 fn two_choices_avoid_who_is_busy() {
+    let arrival = |n: u32| format!("{{at: {n}ms{}}}", if n == 0 { ", lifetime: 1h" } else { "" });
+    let trace = (0..61_000).map(arrival).collect::<Vec<_>>().join(", ");
     for (endpoints, expected) in [(3, 1.0 / 9.0), (2, 0.25)] {
         let text = format!(
             "
@@ -43,19 +45,11 @@ warm-up: 1s
 workers: 1
 connect-time: {{constant: 0s}}
 service-time: {{constant: 0s}}
-arrivals: {{poisson: {{per-second: 1000}}}}
-endpoints: [{{key: busy, slow: 1}}, {{count: {}}}]
-events: [{{at: 0s, add: {{key: other, weight: 0}}}}]
-",
-            endpoints - 1
+arrivals: {{trace: [{trace}]}}
+endpoints: [{{count: {endpoints}}}]
+"
         );
-        // A connection to `busy` that stays from the first moment on.
-        let held = "arrivals: {poisson: {per-second: 1000}}";
-        let trace = |n: u32| format!("{{at: {n}ms{}}}", if n == 0 { ", lifetime: 1h" } else { "" });
-        let list = (0..61_000).map(trace).collect::<Vec<_>>().join(", ");
-        let report = run(&text.replace(held, &format!("arrivals: {{trace: [{list}]}}")), &["two-choices"], 4);
-        // Whoever got the first connection is the busy one: the smallest share of all.
-        let least = mean(&report, "min-to-mean") / f64::from(endpoints);
+        let least = mean(&run(&text, &["two-choices"], 4), "min-to-mean") / f64::from(endpoints);
         assert!((least - expected).abs() < 0.01, "{endpoints} endpoints: {least}, not {expected}");
     }
 }
@@ -86,8 +80,8 @@ endpoints: [{{count: 1, capacity: 1}}]
     assert!(mean(&constant, "queue-wait-p99") < 0.65 * p99, "{}", mean(&constant, "queue-wait-p99"));
 }
 
-/// Sixteen workers with counters a second old run together to whoever looked idle; two choices do not (workbench: Mitzenmacher 2000, "How
-/// useful is old information?"). With exact counters the least of all is the better one.
+/// Sixteen workers with counters a second old run together to whoever looked idle; two choices do not (Mitzenmacher 2000, "How useful is
+/// old information?"). With exact counters the least of all is the better one.
 #[test]
 fn least_of_all_herds_on_stale_counters_and_two_choices_do_not() {
     let text = |refresh: &str| {
@@ -162,8 +156,8 @@ events: [{at: 5s, rolling-restart: {every: 200ms}}]
 ";
     let report = run(text, &["maglev", "rendezvous", "two-choices"], 16);
     let (kept, collateral, failed) = (values(&report, "affinity-kept"), values(&report, "collateral"), values(&report, "failed"));
-    // Rendezvous moves nobody without need. Maglev's tables of 16,381 entries move some 1.3 % at each of 200 changes of one endpoint
-    // (workbench: 1.34 % at N = 100), and a client comes back after about 15 of them.
+    // Rendezvous moves nobody without need. Maglev's tables of 16,381 entries move 1.34 % when one of 100 endpoints leaves and about as
+    // many when its successor comes, which often is back again; a client returns after about 15 such changes.
     assert_eq!(collateral[1].mean, 0.0);
     assert!(collateral[0].mean > 1.0 && collateral[0].mean < 20.0, "{collateral:?}");
     assert!(kept[1].low > kept[0].high && kept[0].low > 60.0 && kept[2].high < 5.0, "{kept:?}");

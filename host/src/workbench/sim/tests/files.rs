@@ -30,7 +30,7 @@ fn mistakes_name_file_line_field_and_remedy() {
         ("arrivals: {poisson: {per-second: 1e9}}\n", "arrivals: about 60000000000 requests are too many"),
         ("arrivals: {poisson: {per-second: .nan}}\n", "sim.yaml:1:34: value `.nan` is not a finite number"),
         ("arrivals: {poisson: {per-second: 0}}\n", "arrivals.poisson.per-second: is 0\n  help: write a number above 0"),
-        ("arrivals: {trace: [{at: 5s}, {at: 4s}]}\n", "sim.yaml:1:34: arrivals.trace[1].at: is before the one above"),
+        ("arrivals: {trace: [{at: 5s}, {at: 4s}]}\n", "sim.yaml:1:35: arrivals.trace[1].at: is before the one above"),
         (
             "clients: {uniform: 3}\narrivals: {trace: [{at: 5s, client: 3}]}\n",
             "arrivals.trace[0].client: is 3\n  help: write a number from 0 to 2",
@@ -47,7 +47,7 @@ fn mistakes_name_file_line_field_and_remedy() {
         ("events:\n  - {at: 2m, swap: a}\n", "sim.yaml:2:10: events[0].at: is after the end"),
         ("events:\n  - {at: 1s, remove: {endpoints: {count: 0}}}\n", "events[0].remove.endpoints: names nobody"),
         ("events:\n  - {at: 1s, remove: {endpoint: all}}\n", "there is no `endpoint` here\n  help: did you mean `endpoints`?"),
-        ("events:\n  - {at: 1s, rolling-restart: {every: 0s}}\n", "sim.yaml:2:37: events[0].rolling-restart.every: is too short"),
+        ("events:\n  - {at: 1s, rolling-restart: {every: 0s}}\n", "sim.yaml:2:39: events[0].rolling-restart.every: is too short"),
         (
             "events:\n  - {at: 1s, fail: {endpoints: all, how: explode}}\n",
             "there is no `explode` here\n  help: one of these: refuse, time-out, reset",
