@@ -7,8 +7,8 @@ use anyhow::{Result, bail};
 
 use crate::step::{Steps, cargo, root, runs};
 
-/// A command that the tests run, the Debian package that has it.
-const PEERS: [(&str, &str); 12] = [
+/// A command that the tests run, the Debian packages that have it.
+const PEERS: [(&str, &str); 13] = [
     ("nginx", "nginx-light"),
     ("mariadbd", "mariadb-server"),
     ("mariadb", "mariadb-client"),
@@ -21,6 +21,8 @@ const PEERS: [(&str, &str); 12] = [
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("prlimit", "util-linux"),
+    // It finds no letters without a font.
+    ("chromium", "chromium fonts-dejavu-core"),
 ];
 
 /// A file that the benchmark needs, the Debian package that has it.
@@ -39,7 +41,7 @@ const CARGO_DENY: &str = "0.20.2";
 
 /// The servers and tools that the end-to-end tests use.
 pub(crate) fn peers(steps: &mut Steps) -> Result<()> {
-    let missing: Vec<&str> = PEERS.iter().filter(|(command, _)| !installed(command)).map(|(_, package)| *package).collect();
+    let missing: Vec<&str> = PEERS.iter().filter(|(command, _)| !installed(command)).flat_map(|(_, packages)| packages.split(' ')).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -94,7 +94,7 @@ impl Places {
             }
             other => {
                 let message = UserMessageFormatter.format_message(other).escape_debug().to_string();
-                (message, "docs/simulator.md says what each field takes".to_owned())
+                (message, "docs/simulator.md and docs/testing.md say what each field takes".to_owned())
             }
         };
         self.diagnostic(place, field, message, remedy)

@@ -6,7 +6,7 @@ use pointsman_sdk::types::Connection;
 use super::steps::Step;
 
 /// Runs of an input that shrinking may take: at some 100 µs for a step, seconds.
-const RUNS: u32 = 3000;
+const RUNS: u32 = 1000;
 
 /// The smallest that was found for which `shows` is still true.
 pub(super) fn shrink(mut steps: Vec<Step>, mut shows: impl FnMut(&[Step]) -> Result<bool, String>) -> Result<Vec<Step>, String> {

@@ -40,6 +40,8 @@ fn every_built_in_balancer_keeps_the_laws_of_its_classes() {
 struct Wrong {
     pick: Pick,
     endpoints: Vec<Endpoint>,
+    /// Those of weight, by key.
+    eligible: Vec<Endpoint>,
     active: Vec<u32>,
     picks: u64,
     changes: u64,
@@ -49,17 +51,10 @@ struct Wrong {
 type Pick = fn(&mut Wrong, &Connection) -> Answer;
 
 impl Wrong {
-    fn eligible(&self) -> Vec<&Endpoint> {
-        let mut eligible: Vec<&Endpoint> = self.endpoints.iter().filter(|endpoint| endpoint.weight > 0).collect();
-        eligible.sort_by(|a, b| a.key.cmp(&b.key));
-        eligible
-    }
-
     /// Of those that may be picked.
     fn nth(&self, n: u64) -> Answer {
-        let eligible = self.eligible();
-        let index = n.checked_rem(eligible.len() as u64);
-        index.map_or(Answer::NoOpinion, |index| Answer::Slot(eligible[index as usize].slot))
+        let index = n.checked_rem(self.eligible.len() as u64);
+        index.map_or(Answer::NoOpinion, |index| Answer::Slot(self.eligible[index as usize].slot))
     }
 }
 
@@ -74,6 +69,8 @@ impl Subject for Wrong {
 
     fn set_endpoints(&mut self, endpoints: &[Endpoint], _now_ms: u64) -> Result<(), String> {
         self.endpoints = endpoints.to_vec();
+        self.eligible = endpoints.iter().filter(|endpoint| endpoint.weight > 0).cloned().collect();
+        self.eligible.sort_by(|a, b| a.key.cmp(&b.key));
         self.active = vec![0; endpoints.len()];
         self.changes += 1;
         Ok(())
@@ -114,9 +111,9 @@ const BROKEN: &[(&str, Class, &str, Pick)] = &[
     }),
     ("goes on after each plan", Class::All, "planning again changes nothing", |w, c| w.nth(c.random.wrapping_add(w.changes))),
     ("by slot, not by key", Class::All, "the order of the listing does not matter", |w, c| {
-        let eligible: Vec<u32> = w.endpoints.iter().filter(|endpoint| endpoint.weight > 0).map(|endpoint| endpoint.slot).collect();
-        let index = c.random.checked_rem(eligible.len() as u64);
-        index.map_or(Answer::NoOpinion, |index| Answer::Slot(eligible[index as usize]))
+        let at = c.random.checked_rem(w.eligible.len() as u64);
+        let mut eligible = w.endpoints.iter().filter(|endpoint| endpoint.weight > 0);
+        at.and_then(|at| eligible.nth(at as usize)).map_or(Answer::NoOpinion, |endpoint| Answer::Slot(endpoint.slot))
     }),
     ("counts those of weight 0", Class::All, "an endpoint of weight 0 changes nothing", |w, c| {
         w.nth(c.random.wrapping_add(w.endpoints.len() as u64))
@@ -128,16 +125,16 @@ const BROKEN: &[(&str, Class, &str, Pick)] = &[
     ("goes by random bits", Class::ConsistentHash, "the client alone decides", |w, c| w.nth(c.random)),
     ("another on each worker", Class::ConsistentHash, "all workers agree", |w, c| w.nth(c.client_hash ^ c.client_hi)),
     ("half of them never", Class::ConsistentHash, "clients are spread evenly", |w, c| {
-        w.nth(c.client_hash % (w.eligible().len() as u64).div_ceil(2).max(1))
+        w.nth(c.client_hash % (w.eligible.len() as u64).div_ceil(2).max(1))
     }),
     ("no weights", Class::ConsistentHash, "shares follow the weights", |w, c| w.nth(c.client_hash)),
     ("modulo", Class::ConsistentHash, "removing an endpoint moves its own clients", |w, c| w.nth(c.client_hash)),
     ("modulo", Class::ConsistentHash, "adding an endpoint moves clients to it alone", |w, c| w.nth(c.client_hash)),
     ("no weights", Class::Weighted, "shares follow the weights, but for chance", |w, c| w.nth(c.random)),
     ("weights up to 100", Class::Weighted, "weights times a number give the same shares", |w, c| {
-        let sum: u64 = w.eligible().iter().map(|endpoint| u64::from(endpoint.weight.min(1000))).sum();
+        let sum: u64 = w.eligible.iter().map(|endpoint| u64::from(endpoint.weight.min(1000))).sum();
         let mut left = c.random % sum.max(1);
-        for endpoint in w.eligible() {
+        for endpoint in w.eligible.iter() {
             match left.checked_sub(u64::from(endpoint.weight.min(1000))) {
                 Some(rest) => left = rest,
                 None => return Answer::Slot(endpoint.slot),
@@ -147,9 +144,9 @@ const BROKEN: &[(&str, Class, &str, Pick)] = &[
     }),
     ("at random", Class::RoundRobin, "each period has each endpoint as often as its weight", |w, c| w.nth(c.random)),
     ("all of one, then all of the next", Class::RoundRobin, "an endpoint's turns are spread over the period", |w, _| {
-        let sum: u64 = w.eligible().iter().map(|endpoint| u64::from(endpoint.weight)).sum();
+        let sum: u64 = w.eligible.iter().map(|endpoint| u64::from(endpoint.weight)).sum();
         let mut left = (w.picks - 1) % sum.max(1);
-        for endpoint in w.eligible() {
+        for endpoint in w.eligible.iter() {
             match left.checked_sub(u64::from(endpoint.weight)) {
                 Some(rest) => left = rest,
                 None => return Answer::Slot(endpoint.slot),
@@ -172,7 +169,7 @@ const BROKEN: &[(&str, Class, &str, Pick)] = &[
 fn each_law_finds_what_breaks_it() {
     for (name, class, law, pick) in BROKEN {
         let mut make = |_: usize, _: u64| -> Result<Box<dyn Subject>, String> {
-            let wrong = Wrong { pick: *pick, endpoints: Vec::new(), active: Vec::new(), picks: 0, changes: 0, name };
+            let wrong = Wrong { pick: *pick, endpoints: Vec::new(), eligible: Vec::new(), active: Vec::new(), picks: 0, changes: 0, name };
             Ok(Box::new(wrong))
         };
         let cases = check(&[*class], &mut Lab::new(&mut make, 7, FACTOR), &mut |_, _| {});

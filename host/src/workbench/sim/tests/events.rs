@@ -152,7 +152,7 @@ expect: [{metric: imbalance, at-most: 1}, {metric: latency-p50, at-most: 11}, {m
 /// counted twice, and it repeats.
 #[test]
 fn events_may_overlap_in_any_way() {
-    let mut stream = super::super::random::Stream::new(7, "overlap");
+    let mut stream = Stream::new(7, "overlap");
     let kinds = [
         "add: {count: 2, zone: a, capacity: 1}",
         "remove: {endpoints: {count: 2}, drain: 200ms}",
