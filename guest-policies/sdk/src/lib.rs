@@ -48,6 +48,7 @@ pub mod native;
 pub mod order;
 pub mod packed;
 pub mod readiness;
+pub mod settings;
 pub mod subsets;
 pub mod types;
 pub mod verdicts;
