@@ -25,6 +25,7 @@ pub(crate) const BUILT_IN: &[Policy] = &[
     policy("two-choices", "Balancer", "pointsman-policy-two-choices"),
     policy("maglev", "Balancer", "pointsman-policy-maglev"),
     policy("rendezvous", "Balancer", "pointsman-policy-rendezvous"),
+    policy("ring-hash", "Balancer", "pointsman-policy-ring-hash"),
 ];
 
 pub(crate) const TEST_ONLY: &[Policy] = &[

@@ -7,6 +7,7 @@ use pointsman_policy_maglev::Maglev;
 use pointsman_policy_prefer_local::PreferLocal;
 use pointsman_policy_random::Random;
 use pointsman_policy_rendezvous::Rendezvous;
+use pointsman_policy_ring_hash::RingHash;
 use pointsman_policy_round_robin::RoundRobin;
 use pointsman_policy_two_choices::TwoChoices;
 use pointsman_policy_zone_spill::ZoneSpill;
@@ -123,6 +124,11 @@ fn maglev() {
 #[test]
 fn rendezvous() {
     balancers_agree::<Rendezvous>("rendezvous");
+}
+
+#[test]
+fn ring_hash() {
+    balancers_agree::<RingHash>("ring-hash");
 }
 
 fn traffic_policies_agree<T: TrafficPolicy>(name: &str) {
