@@ -26,6 +26,7 @@ pub(crate) const BUILT_IN: &[Policy] = &[
     policy("maglev", "Balancer", "pointsman-policy-maglev"),
     policy("rendezvous", "Balancer", "pointsman-policy-rendezvous"),
     policy("ring-hash", "Balancer", "pointsman-policy-ring-hash"),
+    policy("ketama", "Balancer", "pointsman-policy-ketama"),
 ];
 
 pub(crate) const TEST_ONLY: &[Policy] = &[

@@ -1,5 +1,6 @@
 //! Each built-in policy as a component, against the same source running natively: same plans, same decisions.
 
+use pointsman_policy_ketama::Ketama;
 use pointsman_policy_kubernetes::Kubernetes;
 use pointsman_policy_label_selector::LabelSelector;
 use pointsman_policy_least_connections::LeastConnections;
@@ -129,6 +130,11 @@ fn rendezvous() {
 #[test]
 fn ring_hash() {
     balancers_agree::<RingHash>("ring-hash");
+}
+
+#[test]
+fn ketama() {
+    balancers_agree::<Ketama>("ketama");
 }
 
 fn traffic_policies_agree<T: TrafficPolicy>(name: &str) {
