@@ -27,6 +27,7 @@ pub(crate) const BUILT_IN: &[Policy] = &[
     policy("rendezvous", "Balancer", "pointsman-policy-rendezvous"),
     policy("ring-hash", "Balancer", "pointsman-policy-ring-hash"),
     policy("ketama", "Balancer", "pointsman-policy-ketama"),
+    policy("first-available", "Balancer", "pointsman-policy-first-available"),
 ];
 
 pub(crate) const TEST_ONLY: &[Policy] = &[

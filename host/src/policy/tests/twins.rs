@@ -1,5 +1,6 @@
 //! Each built-in policy as a component, against the same source running natively: same plans, same decisions.
 
+use pointsman_policy_first_available::FirstAvailable;
 use pointsman_policy_ketama::Ketama;
 use pointsman_policy_kubernetes::Kubernetes;
 use pointsman_policy_label_selector::LabelSelector;
@@ -135,6 +136,11 @@ fn ring_hash() {
 #[test]
 fn ketama() {
     balancers_agree::<Ketama>("ketama");
+}
+
+#[test]
+fn first_available() {
+    balancers_agree::<FirstAvailable>("first-available");
 }
 
 fn traffic_policies_agree<T: TrafficPolicy>(name: &str) {
