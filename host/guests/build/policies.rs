@@ -28,6 +28,7 @@ pub(crate) const BUILT_IN: &[Policy] = &[
     policy("ring-hash", "Balancer", "pointsman-policy-ring-hash"),
     policy("ketama", "Balancer", "pointsman-policy-ketama"),
     policy("first-available", "Balancer", "pointsman-policy-first-available"),
+    policy("peak-ewma", "Balancer", "pointsman-policy-peak-ewma"),
 ];
 
 pub(crate) const TEST_ONLY: &[Policy] = &[

@@ -6,6 +6,7 @@ use pointsman_policy_kubernetes::Kubernetes;
 use pointsman_policy_label_selector::LabelSelector;
 use pointsman_policy_least_connections::LeastConnections;
 use pointsman_policy_maglev::Maglev;
+use pointsman_policy_peak_ewma::PeakEwma;
 use pointsman_policy_prefer_local::PreferLocal;
 use pointsman_policy_random::Random;
 use pointsman_policy_rendezvous::Rendezvous;
@@ -14,10 +15,10 @@ use pointsman_policy_round_robin::RoundRobin;
 use pointsman_policy_two_choices::TwoChoices;
 use pointsman_policy_zone_spill::ZoneSpill;
 use pointsman_sdk::native::{self, NativeBalancer, NativeSelector, NativeTrafficPolicy};
-use pointsman_sdk::{Balancer, TrafficPolicy};
+use pointsman_sdk::{Balancer, LearningBalancer, TrafficPolicy};
 
 use super::*;
-use crate::policy::contract::{Connection, Label, Node, Place};
+use crate::policy::contract::{Connection, Label, Node, Outcome, OutcomeKind, Place};
 use crate::table::{Conditions, FrontendKind, Locality, Origin};
 
 /// Numbers that are the same in every run (xorshift).
@@ -62,6 +63,7 @@ impl Draw {
             origin: ORIGINS[self.below(3) as usize],
             attempt: if self.below(10) == 0 { self.below(4) as u32 } else { 0 },
             client_hash: self.next(),
+            now_ms: n * 50,
             random: self.next(),
             ..native::connection(0, n)
         }
@@ -72,6 +74,20 @@ impl Draw {
 const SIZES: [u64; 6] = [1, 2, 3, 17, 100, 600];
 
 fn balancers_agree<B: Balancer>(name: &str) {
+    agree::<B>(name, |_, _, _, _| ());
+}
+
+/// The same with what became of the picks, told to both.
+fn learning_balancers_agree<B: LearningBalancer>(name: &str) {
+    agree::<B>(name, |native, worker, now_ms, outcomes| {
+        native.report(now_ms, outcomes);
+        worker.report(now_ms, outcomes).unwrap();
+    });
+}
+
+fn agree<B: Balancer>(name: &str, tell: impl Fn(&mut NativeBalancer<B>, &mut Instance, u64, &[Outcome])) {
+    const KINDS: [OutcomeKind; 5] =
+        [OutcomeKind::Connected, OutcomeKind::Refused, OutcomeKind::TimedOut, OutcomeKind::Reset, OutcomeKind::Closed];
     let policy = load(name, 0);
     let mut draw = Draw(0x5eed);
     for size in SIZES {
@@ -86,6 +102,7 @@ fn balancers_agree<B: Balancer>(name: &str) {
         worker.set_table(&table);
         worker.adopt_set(0, 0, &plan).unwrap();
         let mut open = Vec::new();
+        let mut outcomes = Vec::new();
         for n in 0..400 {
             let connection = draw.connection(n);
             let load = |_service, slot: u32| loads.get(slot as usize).map_or(0, |endpoint| endpoint.load.active());
@@ -93,6 +110,13 @@ fn balancers_agree<B: Balancer>(name: &str) {
             let picked = worker.pick(&connection, 0).unwrap();
             assert_eq!(picked, expected, "{name}: pick {n} of {size}");
             open.extend(picked.filter(|_| n % 3 > 0).map(|slot| loads[slot as usize].load.enter()));
+            let kind = KINDS[draw.below(5) as usize];
+            let millis = draw.below(2_000) as u32;
+            outcomes.extend(picked.map(|slot| Outcome { service: 0, endpoint: loads[slot as usize].hash, kind, millis }));
+            if n % 10 == 9 {
+                tell(&mut native, &mut worker, n * 50, &outcomes);
+                outcomes.clear();
+            }
         }
         assert_eq!(worker.pick(&draw.connection(0), 1).unwrap(), None, "{name}: a set without a plan");
     }
@@ -141,6 +165,11 @@ fn ketama() {
 #[test]
 fn first_available() {
     balancers_agree::<FirstAvailable>("first-available");
+}
+
+#[test]
+fn peak_ewma() {
+    learning_balancers_agree::<PeakEwma>("peak-ewma");
 }
 
 fn traffic_policies_agree<T: TrafficPolicy>(name: &str) {
