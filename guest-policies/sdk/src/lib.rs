@@ -44,6 +44,7 @@ pub mod codec;
 pub mod hash;
 pub mod load;
 pub mod log;
+pub mod maglev;
 pub mod native;
 pub mod order;
 pub mod packed;
