@@ -29,6 +29,7 @@ pub(crate) const BUILT_IN: &[Policy] = &[
     policy("ketama", "Balancer", "pointsman-policy-ketama"),
     policy("first-available", "Balancer", "pointsman-policy-first-available"),
     policy("peak-ewma", "Balancer", "pointsman-policy-peak-ewma"),
+    policy("bounded-maglev", "Balancer", "pointsman-policy-bounded-maglev"),
 ];
 
 pub(crate) const TEST_ONLY: &[Policy] = &[

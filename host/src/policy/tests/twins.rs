@@ -1,5 +1,6 @@
 //! Each built-in policy as a component, against the same source running natively: same plans, same decisions.
 
+use pointsman_policy_bounded_maglev::BoundedMaglev;
 use pointsman_policy_first_available::FirstAvailable;
 use pointsman_policy_ketama::Ketama;
 use pointsman_policy_kubernetes::Kubernetes;
@@ -170,6 +171,11 @@ fn first_available() {
 #[test]
 fn peak_ewma() {
     learning_balancers_agree::<PeakEwma>("peak-ewma");
+}
+
+#[test]
+fn bounded_maglev() {
+    balancers_agree::<BoundedMaglev>("bounded-maglev");
 }
 
 fn traffic_policies_agree<T: TrafficPolicy>(name: &str) {
