@@ -49,6 +49,7 @@ pub mod native;
 pub mod order;
 pub mod packed;
 pub mod readiness;
+pub mod requirements;
 pub mod settings;
 pub mod subsets;
 pub mod types;
