@@ -16,6 +16,7 @@ const fn policy(name: &'static str, stage: &'static str, package: &'static str) 
 
 pub(crate) const BUILT_IN: &[Policy] = &[
     policy("label-selector", "Selector", "pointsman-policy-label-selector"),
+    policy("canary", "Selector", "pointsman-policy-canary"),
     policy("kubernetes", "TrafficPolicy", "pointsman-policy-kubernetes"),
     policy("prefer-local", "TrafficPolicy", "pointsman-policy-prefer-local"),
     policy("zone-spill", "TrafficPolicy", "pointsman-policy-zone-spill"),

@@ -1,6 +1,7 @@
 //! Each built-in policy as a component, against the same source running natively: same plans, same decisions.
 
 use pointsman_policy_bounded_maglev::BoundedMaglev;
+use pointsman_policy_canary::Canary;
 use pointsman_policy_first_available::FirstAvailable;
 use pointsman_policy_ketama::Ketama;
 use pointsman_policy_kubernetes::Kubernetes;
@@ -16,10 +17,10 @@ use pointsman_policy_round_robin::RoundRobin;
 use pointsman_policy_two_choices::TwoChoices;
 use pointsman_policy_zone_spill::ZoneSpill;
 use pointsman_sdk::native::{self, NativeBalancer, NativeSelector, NativeTrafficPolicy};
-use pointsman_sdk::{Balancer, LearningBalancer, TrafficPolicy};
+use pointsman_sdk::{Balancer, LearningBalancer, Selector, TrafficPolicy};
 
 use super::*;
-use crate::policy::contract::{Connection, Label, Node, Outcome, OutcomeKind, Place};
+use crate::policy::contract::{Connection, Fault, Label, Node, Outcome, OutcomeKind, Place};
 use crate::table::{Conditions, FrontendKind, Locality, Origin};
 
 /// Numbers that are the same in every run (xorshift).
@@ -224,20 +225,28 @@ fn zone_spill() {
     traffic_policies_agree::<ZoneSpill>("zone-spill");
 }
 
-#[test]
-fn label_selector() {
-    let policy = load("label-selector", 0);
+/// Service ports whose settings are these in turn, and pods, with labels k0, k1, … of values 0 and 1.
+fn selectors_agree<S: Selector>(name: &str, settings: &[&[(&str, &str)]]) {
+    let policy = load(name, 0);
     let mut draw = Draw(0x5eed);
     let mut labels = |most: u64| -> Vec<Label> {
         let count = draw.below(most);
         (0..count).map(|n| Label { key: format!("k{n}"), value: draw.below(2).to_string() }).collect()
     };
     for round in 0..50 {
-        let port = ServicePort { selector: (round % 10 > 0).then(|| labels(3)), ..native::port(0) };
-        let mut native = NativeSelector::<LabelSelector>::new(&[], 9).unwrap();
+        let settings = settings[round % settings.len()].iter().map(|(key, value)| native::setting(key, value)).collect();
+        let port = ServicePort { selector: (round % 10 > 0).then(|| labels(3)), settings, ..native::port(0) };
+        let mut native = NativeSelector::<S>::new(&[], 9).unwrap();
         let (mut planner, mut worker) = (planner(&policy), policy.instantiate(Place::Worker(9)).unwrap());
-        let grouping = planner.plan_selector(&port).unwrap();
-        assert_eq!(grouping, native.plan(&port).unwrap(), "round {round}");
+        let expected = native.plan(&port);
+        let grouping = match planner.plan_selector(&port) {
+            Err(Fault::Refused(why)) => {
+                assert_eq!(Err(why), expected, "{name}: round {round}");
+                continue;
+            }
+            grouping => grouping.unwrap(),
+        };
+        assert_eq!(Ok(&grouping), expected.as_ref(), "{name}: round {round}");
         worker.adopt(0, &grouping.data).unwrap();
         for n in 0..20 {
             let pod = labels(4);
@@ -246,4 +255,18 @@ fn label_selector() {
             assert_eq!(worker.choose_group(&connection).unwrap(), native.choose(&connection));
         }
     }
+}
+
+#[test]
+fn label_selector() {
+    selectors_agree::<LabelSelector>("label-selector", &[&[], &[("expression", "k0 in (0, 2), !k2")], &[("expression", "k1 notin (1)")]]);
+}
+
+#[test]
+fn canary() {
+    let five = [("canary", "k0=1"), ("share", "5%")];
+    selectors_agree::<Canary>(
+        "canary",
+        &[&[], &five, &[("canary", "k0=1,!k2"), ("share", "50%")], &[("canary", "k0 in"), ("share", "50%")]],
+    );
 }
