@@ -79,3 +79,29 @@ fn no_decision_comes_close_to_its_fuel() {
         }
     }
 }
+
+/// Every endpoint has as many connections as `first-available` has room for, and some have more than `bounded-maglev` would give them:
+/// both look as far as they ever do.
+#[test]
+fn nor_under_load() {
+    let limit = SANDBOX.limits().hot_fuel;
+    for name in balancers() {
+        let policy = load(name, 0);
+        for count in [100, 256, 300, 1_000] {
+            let endpoints = endpoints(count, &[1]);
+            let plan = plan_balancer(&policy, &endpoints);
+            let table = balanced(&policy, &endpoints, plan.clone());
+            let loads = || table.port(0).unwrap().endpoints.iter().map(|endpoint| &endpoint.load);
+            let held: Vec<_> = loads().enumerate().flat_map(|(n, load)| (0..100 + n % 100).map(move |_| load.enter())).collect();
+            let mut worker = policy.instantiate(Place::Worker(1)).unwrap();
+            worker.set_table(&table);
+            worker.adopt_set(0, 0, &plan).unwrap();
+            for n in 0..400 {
+                assert!(worker.pick(&native::connection(0, n), 0).unwrap().is_some(), "{name}, {count}");
+                let fuel = worker.last_fuel();
+                assert!(fuel < limit / 10 * 9, "{name}, {count} under load: {fuel} of {limit}");
+            }
+            drop(held);
+        }
+    }
+}
