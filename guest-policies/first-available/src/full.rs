@@ -18,21 +18,16 @@ impl Full {
     /// The next `most` in turn; all of them where there are no more.
     pub(crate) fn next(&mut self, most: usize) -> Vec<usize> {
         let mut found = Vec::new();
-        let mut from = self.turn;
         // Up to the end, then up to where it began.
         for (start, end) in [(self.turn, self.len), (0, self.turn)] {
-            from = start;
-            while found.len() < most
-                && let Some(index) = self.first(from, 0).filter(|index| *index < end)
-            {
+            let mut from = start;
+            while let Some(index) = self.first(from, 0).filter(|index| *index < end && found.len() < most) {
                 found.push(index);
                 from = index + 1;
             }
-            if found.len() == most {
-                break;
-            }
         }
-        self.turn = from;
+        // Where all were found there is no turn to keep.
+        self.turn = found.last().filter(|_| found.len() == most).map_or(0, |last| last + 1);
         found
     }
 
