@@ -9,7 +9,7 @@ fn envoys(weights: &[u32]) -> Vec<Endpoint> {
 }
 
 fn table(members: &[Endpoint], size: u32) -> Vec<Slot> {
-    Table::of(&eligible(members), size).entries()
+    Table::of(&eligible(members), TableSize::exactly(size).unwrap()).unwrap().entries().collect()
 }
 
 fn counts(table: &[Slot], slots: usize) -> Vec<u32> {
@@ -24,27 +24,6 @@ fn envoys_tables() {
     assert_eq!(table(&envoys(&[1, 2]), 17), [1, 0, 0, 1, 0, 1, 1, 0, 1, 1, 1, 1, 1, 0, 1, 0, 1]);
     assert_eq!(counts(&table(&envoys(&[1, 2]), 65537), 2), [21_846, 43_691]);
 }
-
-#[test]
-fn turns_are_envoys_for_any_weights() {
-    for weights in [vec![2, 13, 111, 10], vec![1, 7, 7, 3], vec![1, u32::MAX], vec![5, 5, 4]] {
-        let (mut by_heap, largest) = (Turns::of(&weights), u64::from(*weights.iter().max().unwrap()));
-        let mut targets = vec![0u64; weights.len()];
-        'all: for iteration in 1u64.. {
-            for (index, weight) in weights.iter().enumerate() {
-                if iteration * u64::from(*weight) >= targets[index] {
-                    targets[index] += largest;
-                    assert_eq!(by_heap.next(), Some(index));
-                }
-            }
-            if iteration > 2000 {
-                break 'all;
-            }
-        }
-    }
-}
-
-use table::Turns;
 
 #[test]
 fn equal_weights_differ_by_one_entry_at_most() {
@@ -86,15 +65,6 @@ fn few_entries_move_that_need_not() {
             assert!(collateral as f64 / f64::from(size) <= bound, "{n} endpoints, {size} entries: {collateral} moved");
         }
     }
-}
-
-#[test]
-fn the_default_size_is_the_first_prime_that_is_100_times_the_endpoints() {
-    assert_eq!(
-        [0, 1, 2, 3, 655, 656, 1310, 1311, 10_000].map(default_size),
-        [251, 251, 251, 509, 65521, 131_071, 131_071, 131_071, 131_071]
-    );
-    assert!(PRIMES.into_iter().all(is_prime) && is_prime(65537) && !is_prime(65536) && !is_prime(1021 * 113));
 }
 
 #[test]

@@ -16,6 +16,7 @@ const fn policy(name: &'static str, stage: &'static str, package: &'static str) 
 
 pub(crate) const BUILT_IN: &[Policy] = &[
     policy("label-selector", "Selector", "pointsman-policy-label-selector"),
+    policy("canary", "Selector", "pointsman-policy-canary"),
     policy("kubernetes", "TrafficPolicy", "pointsman-policy-kubernetes"),
     policy("prefer-local", "TrafficPolicy", "pointsman-policy-prefer-local"),
     policy("zone-spill", "TrafficPolicy", "pointsman-policy-zone-spill"),
@@ -25,6 +26,11 @@ pub(crate) const BUILT_IN: &[Policy] = &[
     policy("two-choices", "Balancer", "pointsman-policy-two-choices"),
     policy("maglev", "Balancer", "pointsman-policy-maglev"),
     policy("rendezvous", "Balancer", "pointsman-policy-rendezvous"),
+    policy("ring-hash", "Balancer", "pointsman-policy-ring-hash"),
+    policy("ketama", "Balancer", "pointsman-policy-ketama"),
+    policy("first-available", "Balancer", "pointsman-policy-first-available"),
+    policy("peak-ewma", "Balancer", "pointsman-policy-peak-ewma"),
+    policy("bounded-maglev", "Balancer", "pointsman-policy-bounded-maglev"),
 ];
 
 pub(crate) const TEST_ONLY: &[Policy] = &[

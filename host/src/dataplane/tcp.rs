@@ -93,7 +93,11 @@ fn begin_or_wait<P: Policies>(
         },
     };
     match fate {
-        Fate::Forward(slot) => drop(tokio::task::spawn_local(open.forward(connection, slot))),
+        Fate::Forward(slot) => {
+            // From now on, not from when the task runs: what is accepted in the same breath is decided before that.
+            open.load = port.endpoints.get(slot as usize).map(|endpoint| endpoint.load.enter());
+            drop(tokio::task::spawn_local(open.forward(connection, slot)));
+        }
         Fate::Reject(_) => open.record.outcome = Outcome::Rejected,
         Fate::Drop(_) => open.record.outcome = Outcome::Dropped,
     }
@@ -133,7 +137,7 @@ impl<P: Policies> Open<P> {
             if let Some(counter) = &mut self.counter {
                 counter.picked(endpoint);
             }
-            self.load = Some(endpoint.load.enter());
+            self.load.get_or_insert_with(|| endpoint.load.enter());
             let begun = Instant::now();
             let client = transparent::seen_by(slot, &self.worker.transparent, &mut self.record);
             match connect(self.record.frontend.protocol, address, client, &preface, &self.worker.connect_timeout).await {

@@ -100,6 +100,7 @@ pub fn decide<D: Decider + ?Sized>(port: &Port, decider: &mut D, connection: &Co
         return decision;
     }
     let (group, selector) = ask(&port.selector, |planned| decider.choose_group(planned.version.id, connection), || None);
+    let group = port.group_or_any(group);
     let (verdict, traffic_policy) = ask(
         &port.traffic_policy,
         |planned| decider.choose_subset(planned.version.id, connection, group),

@@ -145,6 +145,25 @@ fn the_three_stages_are_asked_in_order_and_believed() {
     assert_eq!(script.asked, [("selector", NEW), ("traffic-policy", NEW), ("balancer", NEW)]);
 }
 
+/// Slots 0 and 1 are group 0, slot 2 is group 1; group 2 has nobody.
+#[test]
+fn a_group_that_nobody_is_there_of_is_any_group() {
+    let set = |group, members: &[Slot]| CandidateSet { group, subset: 0, members: members.into() };
+    let mut port = port();
+    port.sets = [set(None, &[0, 1, 2]), set(Some(0), &[0, 1]), set(Some(1), &[2])].into();
+    let decided = |port: &Port, group| {
+        let mut script = Script { groups: [Ok(Some(group))].into(), picks: [Ok(Some(2))].into(), ..Script::default() };
+        let decision = decide(port, &mut script, &from("192.0.2.1:5000"), None);
+        (decision.group, decision.set, decision.fate)
+    };
+    assert_eq!(decided(&port, 1), (Some(1), Some(2), Fate::Forward(2)));
+    assert_eq!(decided(&port, 2), (None, Some(0), Fate::Forward(2)));
+    port.masked = [2].into();
+    let (group, set, fate) = decided(&port, 1);
+    assert_eq!((group, set), (None, Some(0)), "the last one has just left");
+    assert!(matches!(fate, Fate::Forward(0 | 1)), "{fate:?}");
+}
+
 #[test]
 fn a_verdict_ends_the_chain_before_the_balancer() {
     for (verdict, fate) in [

@@ -169,6 +169,13 @@ impl Port {
         Some((at as u32, &self.sets[at]))
     }
 
+    /// The group, unless nobody of it can serve and somebody of another group can: then any.
+    pub fn group_or_any(&self, group: Option<u32>) -> Option<u32> {
+        let there = |set: &CandidateSet| set.members.iter().any(|slot| !self.masked.contains(slot));
+        let mut of_groups = self.sets.iter().filter(|set| set.group.is_some()).peekable();
+        group.filter(|_| of_groups.peek().is_none() || of_groups.any(|set| set.group == group && there(set)))
+    }
+
     /// Whether some connection could be forwarded; if none can, there is no listener and the kernel refuses. Masked slots count: the
     /// plan that is to come may have others, and a listener that closes in between refuses their connections.
     pub fn can_forward(&self) -> bool {

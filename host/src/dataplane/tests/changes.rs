@@ -76,6 +76,23 @@ async fn load_is_counted_from_pick_to_close() {
     assert_eq!(load.active(), 0);
 }
 
+/// Connections that are accepted in one go were once all decided before the first was counted: balancers that go by load put them all
+/// on one endpoint.
+#[tokio::test]
+async fn a_pick_sees_every_connection_that_was_decided_before_it() {
+    let rig = Rig::new(web(&[echo("").await, echo("").await]));
+    let script = rig.script.clone();
+    let held = script.hold();
+    let mut clients = Vec::new();
+    for _ in 0..40 {
+        clients.push(rig.connect().await);
+    }
+    // The worker stands still with its first connection; the others are in the kernel's queue.
+    drop(held);
+    rig.until(|snapshot| snapshot.totals.active == 40).await;
+    assert_eq!(script.loads(), (0..40).collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn a_hundred_tables_a_second_lose_nothing() {
     let endpoints = [echo("a").await, echo("b").await];

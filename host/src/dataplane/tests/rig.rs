@@ -32,6 +32,7 @@ struct Lines {
     asked: usize,
     outcomes: Vec<Outcome>,
     forgotten: Vec<ServiceId>,
+    loads: Vec<u32>,
 }
 
 impl Script {
@@ -50,6 +51,11 @@ impl Script {
 
     pub(super) fn forgotten(&self) -> Vec<ServiceId> {
         self.0.lock().unwrap().forgotten.clone()
+    }
+
+    /// The live connections of all candidates together, as the balancer saw them at each pick.
+    pub(super) fn loads(&self) -> Vec<u32> {
+        self.0.lock().unwrap().loads.clone()
     }
 
     /// While this is held, a worker that decides stands still.
@@ -77,7 +83,10 @@ impl Decider for Fake {
     }
 
     fn pick(&mut self, _: VersionId, connection: &Connection, set: u32) -> Result<Option<Slot>, Fault> {
-        let members = &self.table.port(connection.service).unwrap().sets[set as usize].members;
+        let port = self.table.port(connection.service).unwrap();
+        let members = &port.sets[set as usize].members;
+        let load = members.iter().map(|slot| port.endpoints[*slot as usize].load.active()).sum::<u32>();
+        self.script.0.lock().unwrap().loads.push(load);
         self.picks += 1;
         Ok(Some(members[(self.picks - 1) % members.len()]))
     }

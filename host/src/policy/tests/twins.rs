@@ -1,20 +1,26 @@
 //! Each built-in policy as a component, against the same source running natively: same plans, same decisions.
 
+use pointsman_policy_bounded_maglev::BoundedMaglev;
+use pointsman_policy_canary::Canary;
+use pointsman_policy_first_available::FirstAvailable;
+use pointsman_policy_ketama::Ketama;
 use pointsman_policy_kubernetes::Kubernetes;
 use pointsman_policy_label_selector::LabelSelector;
 use pointsman_policy_least_connections::LeastConnections;
 use pointsman_policy_maglev::Maglev;
+use pointsman_policy_peak_ewma::PeakEwma;
 use pointsman_policy_prefer_local::PreferLocal;
 use pointsman_policy_random::Random;
 use pointsman_policy_rendezvous::Rendezvous;
+use pointsman_policy_ring_hash::RingHash;
 use pointsman_policy_round_robin::RoundRobin;
 use pointsman_policy_two_choices::TwoChoices;
 use pointsman_policy_zone_spill::ZoneSpill;
 use pointsman_sdk::native::{self, NativeBalancer, NativeSelector, NativeTrafficPolicy};
-use pointsman_sdk::{Balancer, TrafficPolicy};
+use pointsman_sdk::{Balancer, LearningBalancer, Selector, TrafficPolicy};
 
 use super::*;
-use crate::policy::contract::{Connection, Label, Node, Place};
+use crate::policy::contract::{Connection, Fault, Label, Node, Outcome, OutcomeKind, Place};
 use crate::table::{Conditions, FrontendKind, Locality, Origin};
 
 /// Numbers that are the same in every run (xorshift).
@@ -59,6 +65,7 @@ impl Draw {
             origin: ORIGINS[self.below(3) as usize],
             attempt: if self.below(10) == 0 { self.below(4) as u32 } else { 0 },
             client_hash: self.next(),
+            now_ms: n * 50,
             random: self.next(),
             ..native::connection(0, n)
         }
@@ -69,6 +76,20 @@ impl Draw {
 const SIZES: [u64; 6] = [1, 2, 3, 17, 100, 600];
 
 fn balancers_agree<B: Balancer>(name: &str) {
+    agree::<B>(name, |_, _, _, _| ());
+}
+
+/// The same with what became of the picks, told to both.
+fn learning_balancers_agree<B: LearningBalancer>(name: &str) {
+    agree::<B>(name, |native, worker, now_ms, outcomes| {
+        native.report(now_ms, outcomes);
+        worker.report(now_ms, outcomes).unwrap();
+    });
+}
+
+fn agree<B: Balancer>(name: &str, tell: impl Fn(&mut NativeBalancer<B>, &mut Instance, u64, &[Outcome])) {
+    const KINDS: [OutcomeKind; 5] =
+        [OutcomeKind::Connected, OutcomeKind::Refused, OutcomeKind::TimedOut, OutcomeKind::Reset, OutcomeKind::Closed];
     let policy = load(name, 0);
     let mut draw = Draw(0x5eed);
     for size in SIZES {
@@ -83,6 +104,7 @@ fn balancers_agree<B: Balancer>(name: &str) {
         worker.set_table(&table);
         worker.adopt_set(0, 0, &plan).unwrap();
         let mut open = Vec::new();
+        let mut outcomes = Vec::new();
         for n in 0..400 {
             let connection = draw.connection(n);
             let load = |_service, slot: u32| loads.get(slot as usize).map_or(0, |endpoint| endpoint.load.active());
@@ -90,6 +112,13 @@ fn balancers_agree<B: Balancer>(name: &str) {
             let picked = worker.pick(&connection, 0).unwrap();
             assert_eq!(picked, expected, "{name}: pick {n} of {size}");
             open.extend(picked.filter(|_| n % 3 > 0).map(|slot| loads[slot as usize].load.enter()));
+            let kind = KINDS[draw.below(5) as usize];
+            let millis = draw.below(2_000) as u32;
+            outcomes.extend(picked.map(|slot| Outcome { service: 0, endpoint: loads[slot as usize].hash, kind, millis }));
+            if n % 10 == 9 {
+                tell(&mut native, &mut worker, n * 50, &outcomes);
+                outcomes.clear();
+            }
         }
         assert_eq!(worker.pick(&draw.connection(0), 1).unwrap(), None, "{name}: a set without a plan");
     }
@@ -123,6 +152,31 @@ fn maglev() {
 #[test]
 fn rendezvous() {
     balancers_agree::<Rendezvous>("rendezvous");
+}
+
+#[test]
+fn ring_hash() {
+    balancers_agree::<RingHash>("ring-hash");
+}
+
+#[test]
+fn ketama() {
+    balancers_agree::<Ketama>("ketama");
+}
+
+#[test]
+fn first_available() {
+    balancers_agree::<FirstAvailable>("first-available");
+}
+
+#[test]
+fn peak_ewma() {
+    learning_balancers_agree::<PeakEwma>("peak-ewma");
+}
+
+#[test]
+fn bounded_maglev() {
+    balancers_agree::<BoundedMaglev>("bounded-maglev");
 }
 
 fn traffic_policies_agree<T: TrafficPolicy>(name: &str) {
@@ -171,20 +225,28 @@ fn zone_spill() {
     traffic_policies_agree::<ZoneSpill>("zone-spill");
 }
 
-#[test]
-fn label_selector() {
-    let policy = load("label-selector", 0);
+/// Service ports whose settings are these in turn, and pods, with labels k0, k1, … of values 0 and 1.
+fn selectors_agree<S: Selector>(name: &str, settings: &[&[(&str, &str)]]) {
+    let policy = load(name, 0);
     let mut draw = Draw(0x5eed);
     let mut labels = |most: u64| -> Vec<Label> {
         let count = draw.below(most);
         (0..count).map(|n| Label { key: format!("k{n}"), value: draw.below(2).to_string() }).collect()
     };
     for round in 0..50 {
-        let port = ServicePort { selector: (round % 10 > 0).then(|| labels(3)), ..native::port(0) };
-        let mut native = NativeSelector::<LabelSelector>::new(&[], 9).unwrap();
+        let settings = settings[round % settings.len()].iter().map(|(key, value)| native::setting(key, value)).collect();
+        let port = ServicePort { selector: (round % 10 > 0).then(|| labels(3)), settings, ..native::port(0) };
+        let mut native = NativeSelector::<S>::new(&[], 9).unwrap();
         let (mut planner, mut worker) = (planner(&policy), policy.instantiate(Place::Worker(9)).unwrap());
-        let grouping = planner.plan_selector(&port).unwrap();
-        assert_eq!(grouping, native.plan(&port).unwrap(), "round {round}");
+        let expected = native.plan(&port);
+        let grouping = match planner.plan_selector(&port) {
+            Err(Fault::Refused(why)) => {
+                assert_eq!(Err(why), expected, "{name}: round {round}");
+                continue;
+            }
+            grouping => grouping.unwrap(),
+        };
+        assert_eq!(Ok(&grouping), expected.as_ref(), "{name}: round {round}");
         worker.adopt(0, &grouping.data).unwrap();
         for n in 0..20 {
             let pod = labels(4);
@@ -193,4 +255,18 @@ fn label_selector() {
             assert_eq!(worker.choose_group(&connection).unwrap(), native.choose(&connection));
         }
     }
+}
+
+#[test]
+fn label_selector() {
+    selectors_agree::<LabelSelector>("label-selector", &[&[], &[("expression", "k0 in (0, 2), !k2")], &[("expression", "k1 notin (1)")]]);
+}
+
+#[test]
+fn canary() {
+    let five = [("canary", "k0=1"), ("share", "5%")];
+    selectors_agree::<Canary>(
+        "canary",
+        &[&[], &five, &[("canary", "k0=1,!k2"), ("share", "50%")], &[("canary", "k0 in"), ("share", "50%")]],
+    );
 }

@@ -1,0 +1,178 @@
+//! How long endpoints take to connect to.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use crate::decay::{added, decayed};
+
+/// What is known of an endpoint: a peak counts at once, what is less only by and by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Estimate {
+    /// In microseconds, when it was last changed.
+    rtt: u32,
+    changed_ms: u64,
+    /// When it was last looked at.
+    used_ms: u64,
+}
+
+impl Estimate {
+    fn new(rtt: u32, now_ms: u64) -> Self {
+        Self { rtt, changed_ms: now_ms, used_ms: now_ms }
+    }
+
+    /// The estimate now: without samples it decays, so that who was slow is tried again.
+    pub(crate) fn at(&self, now_ms: u64) -> u32 {
+        decayed(self.rtt, now_ms.saturating_sub(self.changed_ms))
+    }
+
+    /// A connection took so long.
+    pub(crate) fn observe(&mut self, sample: u32, now_ms: u64) {
+        let elapsed = now_ms.saturating_sub(self.changed_ms);
+        self.rtt = if sample > self.rtt { sample } else { decayed(self.rtt, elapsed) + added(sample, elapsed) };
+        self.changed_ms = self.changed_ms.max(now_ms);
+        self.used_ms = self.changed_ms;
+    }
+}
+
+/// Estimates by the endpoint's hash: of all Services together, as it is the endpoint that is slow.
+#[derive(Debug)]
+pub(crate) struct Estimates {
+    known: HashMap<u64, Estimate, BuildHasherDefault<AsItIs>>,
+    /// How many there may be before those that nobody looks at are dropped.
+    room: usize,
+}
+
+impl Estimates {
+    pub(crate) fn new() -> Self {
+        Self { known: HashMap::default(), room: ROOM }
+    }
+
+    /// That of an endpoint now. One that nothing is known of is thought to take `initial`, from now on.
+    pub(crate) fn of(&mut self, endpoint: u64, initial: u32, now_ms: u64) -> u32 {
+        if let Some(estimate) = self.known.get_mut(&endpoint) {
+            estimate.used_ms = now_ms;
+            return estimate.at(now_ms);
+        }
+        self.insert(endpoint, Estimate::new(initial, now_ms));
+        initial
+    }
+
+    /// A connection to an endpoint took so long.
+    pub(crate) fn observe(&mut self, endpoint: u64, sample: u32, now_ms: u64) {
+        match self.known.get_mut(&endpoint) {
+            Some(estimate) => estimate.observe(sample, now_ms),
+            None => self.insert(endpoint, Estimate::new(sample, now_ms)),
+        }
+    }
+
+    fn insert(&mut self, endpoint: u64, estimate: Estimate) {
+        if self.known.len() >= self.room {
+            let now_ms = estimate.used_ms;
+            self.known.retain(|_, known| now_ms.saturating_sub(known.used_ms) < UNUSED_MS);
+            if self.known.len() >= MOST {
+                self.known.clear();
+            }
+            self.room = (self.known.len() * 2).clamp(ROOM, MOST);
+        }
+        self.known.insert(endpoint, estimate);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.known.len()
+    }
+}
+
+/// A hash is its own hash.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
+/// An endpoint that was not drawn for so long has gone, or the Service is all but idle.
+const UNUSED_MS: u64 = 600_000;
+
+/// So many are kept without a look at their age.
+const ROOM: usize = 1024;
+
+/// And so many at most: 3 MB. Beyond, all are forgotten, and learnt again from who is in use.
+const MOST: usize = 1 << 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decay::TAU_MS;
+    use pointsman_sdk::hash::mix;
+
+    #[test]
+    fn a_peak_counts_at_once_and_what_is_less_by_and_by() {
+        let mut estimate = Estimate::new(10_000, 0);
+        estimate.observe(50_000, 5);
+        assert_eq!(estimate.at(5), 50_000);
+        estimate.observe(1_000, 5);
+        assert_eq!(estimate.at(5), 50_000, "in the same moment nothing has decayed");
+        estimate.observe(1_000, 5 + TAU_MS);
+        // 50,000 / e + 1,000 · (1 − 1 / e) = 19,026.1
+        assert!(estimate.at(5 + TAU_MS).abs_diff(19_026) <= 1, "{estimate:?}");
+        estimate.observe(1_000, 5 + 31 * TAU_MS);
+        assert!(estimate.at(5 + 31 * TAU_MS).abs_diff(1_000) <= 1, "{estimate:?}");
+    }
+
+    /// The law, with floats: never less than a peak of before, decayed.
+    #[test]
+    fn never_below_a_decayed_peak() {
+        for seed in 0..50 {
+            let mut estimate = Estimate::new(10_000, 0);
+            let mut samples = vec![(10_000f64, 0u64)];
+            let mut now = 0;
+            for n in 0..100 {
+                let random = mix(seed * 1000 + n);
+                now += random % 3000;
+                let sample = (random >> 32) as u32 % [2_000, 1_000_000][(random >> 20) as usize % 2];
+                let peak = sample > estimate.rtt;
+                estimate.observe(sample, now);
+                if peak {
+                    samples.push((f64::from(sample), now));
+                }
+                for later in [0, 1, 777, 20_000] {
+                    let floor = samples.iter().map(|(peak, at)| peak * (-((now + later - at) as f64) / TAU_MS as f64).exp());
+                    let floor = floor.fold(0.0, f64::max);
+                    assert!(f64::from(estimate.at(now + later)) >= floor - 1e-6, "{estimate:?} after {later} ms: {floor}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_does_no_harm() {
+        let mut estimate = Estimate::new(10_000, 5_000);
+        estimate.observe(2_000, 0);
+        assert_eq!((estimate.at(0), estimate.at(5_000)), (10_000, 10_000));
+    }
+
+    #[test]
+    fn what_nobody_looks_at_is_forgotten() {
+        let mut estimates = Estimates::new();
+        for n in 0..100_000u64 {
+            // One endpoint after the other, each for a while, and one that stays.
+            estimates.observe(mix(n / 10), 1_000, n * 1_000);
+            assert_ne!(estimates.of(u64::MAX, 7_000, n * 1_000), 0);
+            assert!(estimates.len() <= 2 * ROOM, "{n}: {}", estimates.len());
+        }
+        let mut estimates = Estimates::new();
+        (0..200_000u64).for_each(|n| estimates.observe(mix(n), 1_000, 0));
+        assert!(estimates.len() <= MOST, "not even where all are new");
+    }
+}
