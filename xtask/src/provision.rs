@@ -41,7 +41,8 @@ const CARGO_DENY: &str = "0.20.2";
 
 /// The servers and tools that the end-to-end tests use.
 pub(crate) fn peers(steps: &mut Steps) -> Result<()> {
-    let missing: Vec<&str> = PEERS.iter().filter(|(command, _)| !installed(command)).flat_map(|(_, packages)| packages.split(' ')).collect();
+    let missing: Vec<&str> =
+        PEERS.iter().filter(|(command, _)| !installed(command)).flat_map(|(_, packages)| packages.split(' ')).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -8,7 +8,7 @@ use crate::decay::{added, decayed};
 /// What is known of an endpoint: a peak counts at once, what is less only by and by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Estimate {
-    /// In microseconds, when it was last changed.
+    /// In microseconds, when it was last changed; `UNSEEN` before the first look at it.
     rtt: u32,
     changed_ms: u64,
     /// When it was last looked at.
@@ -20,6 +20,13 @@ impl Estimate {
         Self { rtt, changed_ms: now_ms, used_ms: now_ms }
     }
 
+    /// What is only expected begins to fade when it is first looked at.
+    fn begin(&mut self, now_ms: u64) {
+        if self.changed_ms == UNSEEN {
+            self.changed_ms = now_ms;
+        }
+    }
+
     /// The estimate now: without samples it decays, so that who was slow is tried again.
     pub(crate) fn at(&self, now_ms: u64) -> u32 {
         decayed(self.rtt, now_ms.saturating_sub(self.changed_ms))
@@ -27,6 +34,7 @@ impl Estimate {
 
     /// A connection took so long.
     pub(crate) fn observe(&mut self, sample: u32, now_ms: u64) {
+        self.begin(now_ms);
         let elapsed = now_ms.saturating_sub(self.changed_ms);
         self.rtt = if sample > self.rtt { sample } else { decayed(self.rtt, elapsed) + added(sample, elapsed) };
         self.changed_ms = self.changed_ms.max(now_ms);
@@ -40,25 +48,39 @@ pub(crate) struct Estimates {
     known: HashMap<u64, Estimate, BuildHasherDefault<AsItIs>>,
     /// How many there may be before those that nobody looks at are dropped.
     room: usize,
+    /// The last time that was told.
+    now_ms: u64,
 }
 
 impl Estimates {
     pub(crate) fn new() -> Self {
-        Self { known: HashMap::default(), room: ROOM }
+        Self { known: HashMap::default(), room: ROOM, now_ms: 0 }
     }
 
-    /// That of an endpoint now. One that nothing is known of is thought to take `initial`, from now on.
-    pub(crate) fn of(&mut self, endpoint: u64, initial: u32, now_ms: u64) -> u32 {
-        if let Some(estimate) = self.known.get_mut(&endpoint) {
-            estimate.used_ms = now_ms;
-            return estimate.at(now_ms);
+    /// An endpoint is in use from now on; one that nothing is known of is thought to take `initial`. Room is made for it here, as a decision
+    /// has no fuel for that: a map of thousands is copied when it grows.
+    pub(crate) fn expect(&mut self, endpoint: u64, initial: u32) {
+        if !self.known.contains_key(&endpoint) {
+            self.insert(endpoint, Estimate { rtt: initial, changed_ms: UNSEEN, used_ms: self.now_ms });
         }
-        self.insert(endpoint, Estimate::new(initial, now_ms));
-        initial
+    }
+
+    /// That of an endpoint now; `initial`, where it is not known.
+    pub(crate) fn of(&mut self, endpoint: u64, initial: u32, now_ms: u64) -> u32 {
+        self.now_ms = now_ms;
+        match self.known.get_mut(&endpoint) {
+            Some(estimate) => {
+                estimate.begin(now_ms);
+                estimate.used_ms = now_ms;
+                estimate.at(now_ms)
+            }
+            None => initial,
+        }
     }
 
     /// A connection to an endpoint took so long.
     pub(crate) fn observe(&mut self, endpoint: u64, sample: u32, now_ms: u64) {
+        self.now_ms = now_ms;
         match self.known.get_mut(&endpoint) {
             Some(estimate) => estimate.observe(sample, now_ms),
             None => self.insert(endpoint, Estimate::new(sample, now_ms)),
@@ -100,6 +122,9 @@ impl Hasher for AsItIs {
         self.0 = hash;
     }
 }
+
+/// No time.
+const UNSEEN: u64 = u64::MAX;
 
 /// An endpoint that was not drawn for so long has gone, or the Service is all but idle.
 const UNUSED_MS: u64 = 600_000;

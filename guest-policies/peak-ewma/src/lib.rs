@@ -63,6 +63,11 @@ impl Balancer for PeakEwma {
         })
     }
 
+    fn adopt(&mut self, plan: Plan, _previous: Option<Plan>) -> Plan {
+        (0..plan.hashes.len()).filter_map(|index| plan.hashes.at(index)).for_each(|hash| self.estimates.expect(hash, plan.initial));
+        plan
+    }
+
     fn pick(&mut self, plan: &mut Plan, connection: &Connection, load: &impl Load) -> Option<Slot> {
         let (one, other) = plan.draw(connection.random);
         let (slot, other_slot) = (plan.slots.at(one)?, plan.slots.at(other)?);

@@ -276,13 +276,13 @@ pub fn try_out(sandbox: &Arc<Sandbox>, name: &str, bytes: &[u8], wasi_granted: b
     Ok((policy, cost))
 }
 
-/// A policy with host-wide settings, in force nowhere and without a self-test: for the workbench, which has tests of its own. `trusted`: part
+/// A policy on this node, in force nowhere and without a self-test: for the workbench, which has tests of its own. `trusted`: part
 /// of this program.
 ///
 /// # Errors
 /// Why it would be refused.
-pub fn apart(sandbox: &Arc<Sandbox>, name: &str, bytes: &[u8], settings: &[Setting], trusted: bool) -> Result<LoadedPolicy, Refusal> {
-    let surroundings = Arc::new(Surroundings { node: Arc::default(), settings: settings.to_vec() });
+pub fn apart(sandbox: &Arc<Sandbox>, name: &str, bytes: &[u8], node: Node, trusted: bool) -> Result<LoadedPolicy, Refusal> {
+    let surroundings = Arc::new(Surroundings { node: Arc::new(ArcSwap::from_pointee(node)), settings: Vec::new() });
     let candidate = Candidate { name: name.into(), bytes, surroundings, wasi_granted: false };
     let load = if trusted { LoadedPolicy::load_trusted } else { LoadedPolicy::load };
     load(sandbox, candidate, VersionId(0))

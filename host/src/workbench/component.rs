@@ -5,13 +5,14 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use pointsman_guests::BUILT_IN;
 use pointsman_sdk::native;
-use pointsman_sdk::types::{Connection, Endpoint, Outcome, ServicePort, Setting, Slot};
+use pointsman_sdk::types::{Connection, Endpoint, Label, Outcome, ServicePort, Setting, Slot, Verdict};
 
+use super::laws::{Selector, TrafficPolicy};
 use super::report;
 use super::subject::{Answer, FaultClass, Subject};
-use crate::policy::contract::{Fault, StageKind};
+use crate::policy::contract::{Fault, Node, StageKind};
 use crate::policy::registry::apart;
-use crate::policy::trial::Trial;
+use crate::policy::trial::{SelectorTrial, TrafficPolicyTrial, Trial};
 use crate::policy::{LoadedPolicy, Sandbox};
 
 /// A policy that was loaded to be tried.
@@ -21,13 +22,13 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// A component under this name. `settings` hold for the whole host.
+    /// A component under this name, on the node `node-1` of `zone-1`.
     ///
     /// # Errors
     /// Why an engine would refuse it.
-    pub fn load(sandbox: &Arc<Sandbox>, name: &str, bytes: &[u8], settings: &[Setting]) -> anyhow::Result<Self> {
+    pub fn load(sandbox: &Arc<Sandbox>, name: &str, bytes: &[u8]) -> anyhow::Result<Self> {
         let trusted = BUILT_IN.iter().any(|built_in| built_in.bytes == bytes);
-        let policy = apart(sandbox, name, bytes, settings, trusted).with_context(|| format!("{name} would be refused"))?;
+        let policy = apart(sandbox, name, bytes, node(), trusted).with_context(|| format!("{name} would be refused"))?;
         Ok(Self { policy: Arc::new(policy) })
     }
 
@@ -61,8 +62,68 @@ impl Candidate {
             let name = &self.policy.version().name;
             bail!("{name} is a {}, and this needs a balancer", self.stage().name());
         }
-        let port = ServicePort { settings: settings.to_vec(), ..native::port(0) };
-        Ok(Component { trial: Trial::new(Arc::clone(&self.policy), port, workers, seed)?, faults: Vec::new() })
+        Ok(Component { trial: Trial::new(Arc::clone(&self.policy), port(settings), workers, seed)?, faults: Vec::new() })
+    }
+}
+
+/// Where policies on trial stand.
+fn node() -> Node {
+    Node { name: NODE.to_owned(), zone: Some(ZONE.to_owned()), ..Node::default() }
+}
+
+/// The node's name.
+pub const NODE: &str = "node-1";
+/// The node's zone.
+pub const ZONE: &str = "zone-1";
+
+impl Candidate {
+    /// The traffic policy, with fresh instances.
+    ///
+    /// # Errors
+    /// The fault of its start.
+    pub fn traffic_policy(&self, settings: &[Setting]) -> Result<Box<dyn TrafficPolicy>, String> {
+        let trial = TrafficPolicyTrial::new(Arc::clone(&self.policy), port(settings)).map_err(|fault| fault.to_string())?;
+        Ok(Box::new(trial))
+    }
+
+    /// The selector, with fresh instances.
+    ///
+    /// # Errors
+    /// The fault of its start.
+    pub fn selector(&self, settings: &[Setting]) -> Result<Box<dyn Selector>, String> {
+        let trial = SelectorTrial::new(Arc::clone(&self.policy), port(settings)).map_err(|fault| fault.to_string())?;
+        Ok(Box::new(trial))
+    }
+}
+
+/// A Service port with the selector `app: web`, and these settings.
+fn port(settings: &[Setting]) -> ServicePort {
+    let app = Label { key: "app".to_owned(), value: "web".to_owned() };
+    ServicePort { settings: settings.to_vec(), selector: Some(vec![app]), ..native::port(0) }
+}
+
+impl TrafficPolicy for TrafficPolicyTrial {
+    fn plan(&mut self, endpoints: &[Endpoint]) -> Result<Vec<Vec<Slot>>, String> {
+        let partition = Self::plan(self, endpoints).map_err(|fault| fault.to_string())?;
+        Ok(partition.subsets.into_iter().map(|subset| subset.members).collect())
+    }
+
+    fn choose(&mut self, connection: &Connection) -> Result<Verdict, String> {
+        Self::choose(self, connection).map_err(|fault| fault.to_string())
+    }
+}
+
+impl Selector for SelectorTrial {
+    fn plan(&mut self) -> Result<usize, String> {
+        Self::plan(self).map(|groups| groups.len()).map_err(|fault| fault.to_string())
+    }
+
+    fn classify(&mut self, labels: &[Label]) -> Result<Option<u32>, String> {
+        Self::classify(self, labels).map_err(|fault| fault.to_string())
+    }
+
+    fn choose(&mut self, connection: &Connection) -> Result<Option<u32>, String> {
+        Self::choose(self, connection).map_err(|fault| fault.to_string())
     }
 }
 

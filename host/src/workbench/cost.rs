@@ -6,7 +6,7 @@ use pointsman_sdk::native;
 use pointsman_sdk::types::Setting;
 
 use super::component::Candidate;
-use super::laws::Lab;
+use super::laws::{Bounds, Lab};
 use super::report::{Case, Estimate, Line, Metric, Plot, Verdict};
 use super::subject::{Answer, Subject};
 use crate::policy::Limits;
@@ -76,7 +76,7 @@ fn one(candidate: &Candidate, settings: &[Setting], size: usize, budget: Budget,
     }
     let planned = began.elapsed();
     let mut unused = |_: usize, _: u64| -> Result<Box<dyn Subject>, String> { Err(String::new()) };
-    let connections = Lab::new(&mut unused, seed, 1.0).connections(DECISIONS);
+    let connections = Lab::new(&mut unused, seed, Bounds::default()).connections(DECISIONS);
     let mut fuel = Vec::with_capacity(connections.len());
     let began = Instant::now();
     let mut faults = 0_u64;

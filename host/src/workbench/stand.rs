@@ -10,6 +10,7 @@ use anyhow::{Context, bail, ensure};
 use pointsman_sdk::types::{Outcome, OutcomeKind};
 use serde_json::{Map, Value, json};
 
+use super::component::NODE;
 use super::testfile::{Endpoint, ServiceText};
 use crate::control::{Controller, Settings};
 use crate::objects::{self, Object};
@@ -20,9 +21,6 @@ use crate::policy::worker::WorkerPolicies;
 use crate::route::{self, By, Fate, HashKey, MAX_ATTEMPTS};
 use crate::store::Store;
 use crate::table::{FrontendKind, LoadGuard, Origin, Port, Table};
-
-/// The node that the stand's host serves.
-pub const NODE: &str = "node-1";
 
 /// What became of one connection.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 use super::{CandidateArgs, Progress, ReportArgs, finish, report};
-use crate::workbench::laws::{self, Class, Lab};
+use crate::policy::contract::StageKind;
+use crate::workbench::laws::{self, Bounds, COLLATERAL, Class, Lab, Promise};
 use crate::workbench::report::Kind;
 use crate::workbench::subject::Subject;
 
@@ -21,6 +22,10 @@ pub struct Args {
     /// The most that an endpoint may get, times the mean, for `bounded-load`
     #[arg(long, value_name = "FACTOR", default_value_t = 1.25)]
     factor: f64,
+    /// The most of the clients that a change of one endpoint may move without need, for `consistent-hash` [default: what a built-in policy
+    /// promises, else 0.025]
+    #[arg(long, value_name = "PART")]
+    collateral: Option<f64>,
     #[command(flatten)]
     output: ReportArgs,
 }
@@ -33,20 +38,22 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     let candidate = args.candidate.load()?;
     let subject = candidate.subject();
-    let classes = match &args.classes[..] {
-        [] => laws::of_built_in(&subject.name).unwrap_or(&[Class::All]).to_vec(),
-        classes => classes.to_vec(),
-    };
-    // Whether it is a balancer at all.
-    candidate.balancer(&args.candidate.settings, 1, args.candidate.seed)?;
-    let mut make = |workers, seed| match candidate.balancer(&args.candidate.settings, workers, seed) {
+    let promise = laws::of_built_in(&subject.name).unwrap_or(Promise { classes: &[Class::All], collateral: COLLATERAL });
+    let classes = if args.classes.is_empty() { promise.classes.to_vec() } else { args.classes.clone() };
+    let bounds = Bounds { factor: args.factor, collateral: args.collateral.unwrap_or(promise.collateral) };
+    let settings = &args.candidate.settings;
+    let mut make = |workers, seed| match candidate.balancer(settings, workers, seed) {
         Ok(balancer) => Ok(Box::new(balancer) as Box<dyn Subject>),
         Err(error) => Err(format!("{error:#}")),
     };
     let mut report = report(Kind::Check, vec![subject], Some(args.candidate.seed));
+    let mut lab = Lab::new(&mut make, args.candidate.seed, bounds);
     let mut progress = Progress::new("laws");
-    let mut lab = Lab::new(&mut make, args.candidate.seed, args.factor);
-    report.cases = laws::check(&classes, &mut lab, &mut |done, of| progress.at(done as u64, of as u64));
+    report.cases = match candidate.stage() {
+        StageKind::Balancer => laws::check(&classes, &mut lab, &mut |done, of| progress.at(done as u64, of as u64)),
+        StageKind::TrafficPolicy => laws::check_traffic_policy(&classes, &mut || candidate.traffic_policy(settings), &mut lab),
+        StageKind::Selector => laws::check_selector(&mut || candidate.selector(settings), &mut lab),
+    };
     drop(progress);
     let names: Vec<String> = classes.iter().map(ToString::to_string).collect();
     report.notes.push(format!("classes: {}", names.join(", ")));

@@ -70,7 +70,7 @@ impl CandidateArgs {
     fn load(&self) -> anyhow::Result<Candidate> {
         let limits = self.sandbox.limits();
         let (name, bytes) = read(&self.component, &limits)?;
-        Candidate::load(&sandbox(limits)?, &name, &bytes, &[])
+        Candidate::load(&sandbox(limits)?, &name, &bytes)
     }
 }
 

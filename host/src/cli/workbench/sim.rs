@@ -48,7 +48,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let sandbox = sandbox(limits.clone())?;
     let load = |component: &str| {
         let (name, bytes) = read(component, &limits)?;
-        Candidate::load(&sandbox, &name, &bytes, &[])
+        Candidate::load(&sandbox, &name, &bytes)
     };
     let candidates =
         std::iter::once(&args.candidate.component).chain(&args.vs).map(|name| load(name)).collect::<anyhow::Result<Vec<_>>>()?;

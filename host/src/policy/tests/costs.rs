@@ -97,7 +97,8 @@ fn nor_under_load() {
             worker.set_table(&table);
             worker.adopt_set(0, 0, &plan).unwrap();
             for n in 0..400 {
-                assert!(worker.pick(&native::connection(0, n), 0).unwrap().is_some(), "{name}, {count}");
+                let picked = worker.pick(&native::connection(0, n), 0);
+                assert!(matches!(picked, Ok(Some(_))), "{name}, {count} under load: {picked:?}");
                 let fuel = worker.last_fuel();
                 assert!(fuel < limit / 10 * 9, "{name}, {count} under load: {fuel} of {limit}");
             }

@@ -2,7 +2,7 @@
 
 use pointsman_sdk::types::{Connection, Endpoint, Frontend, Origin};
 
-use super::lab::{Lab, endpoints, equal, place, places, shown};
+use super::lab::{Lab, endpoints, equal, place, places, renumbered, shown};
 use super::{Found, Law};
 use crate::workbench::subject::Answer;
 
@@ -84,12 +84,8 @@ fn hostile(lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
     Ok(())
 }
 
-pub(super) fn renumbered(endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
-    (0..).zip(endpoints).map(|(slot, endpoint)| Endpoint { slot, ..endpoint }).collect()
-}
-
 /// Every scalar at one end of its range or the other.
-fn extreme(bits: u32) -> Connection {
+pub(super) fn extreme(bits: u32) -> Connection {
     let wide = |bit: u32| if bits >> bit & 1 == 1 { u64::MAX } else { 0 };
     Connection {
         service: 0,

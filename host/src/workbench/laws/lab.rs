@@ -15,17 +15,31 @@ pub type Make<'a> = dyn FnMut(usize, u64) -> Result<Box<dyn Subject>, String> + 
 pub struct Lab<'a> {
     make: &'a mut Make<'a>,
     random: fastrand::Rng,
-    /// The most that an endpoint may have, times the mean, for those that bound it.
-    pub(super) factor: f64,
+    pub(super) bounds: Bounds,
+}
+
+/// What differs between balancers of a class.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// The most that an endpoint may have, times the mean, for `Class::BoundedLoad`.
+    pub factor: f64,
+    /// The most of the clients that may move without need, for `Class::ConsistentHash`.
+    pub collateral: f64,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { factor: 1.25, collateral: super::COLLATERAL }
+    }
 }
 
 /// Where keys end: the endpoint's key, or why there is none.
 pub(super) type Place = Result<String, Answer>;
 
 impl<'a> Lab<'a> {
-    /// A lab. `factor` is for `Class::BoundedLoad`.
-    pub fn new(make: &'a mut Make<'a>, seed: u64, factor: f64) -> Self {
-        Self { make, random: fastrand::Rng::with_seed(seed), factor }
+    /// A lab.
+    pub fn new(make: &'a mut Make<'a>, seed: u64, bounds: Bounds) -> Self {
+        Self { make, random: fastrand::Rng::with_seed(seed), bounds }
     }
 
     /// One worker, with these endpoints.
@@ -78,6 +92,11 @@ pub(super) fn endpoints(weights: &[u32]) -> Vec<Endpoint> {
 
 pub(super) fn equal(count: usize) -> Vec<Endpoint> {
     endpoints(&vec![1; count])
+}
+
+/// As a listing: the slot is the place in it.
+pub(super) fn renumbered(endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
+    (0..).zip(endpoints).map(|(slot, endpoint)| Endpoint { slot, ..endpoint }).collect()
 }
 
 /// Where each connection ends.

@@ -142,7 +142,7 @@ fn bounded(lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
     let endpoints = equal(20);
     let subject = lab.subject(&endpoints)?;
     let mut floor = Floor::new(subject, endpoints.len());
-    let factor = lab.factor;
+    let factor = lab.bounds.factor;
     // One hot client, whose hash always says the same endpoint.
     let hot = lab.connection(0);
     let mut worst = 0.0_f64;

@@ -6,15 +6,17 @@ mod every;
 mod hashing;
 mod lab;
 mod loads;
+mod stages;
 mod weights;
 
 use std::fmt;
 
-pub use lab::{Lab, Make};
+pub use lab::{Bounds, Lab, Make};
+pub use stages::{Selector, TrafficPolicy, check_selector, check_traffic_policy};
 
 use super::report::{Case, Estimate, Metric, Verdict};
 
-/// A class of balancers.
+/// A class of policies; of balancers, unless it says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Class {
     /// Every balancer
@@ -31,6 +33,10 @@ pub enum Class {
     FewChoices,
     /// No endpoint gets more than so many times the mean
     BoundedLoad,
+    /// A traffic policy that stays on the node
+    Locality,
+    /// A traffic policy that stays in the zone
+    Zone,
 }
 
 impl fmt::Display for Class {
@@ -43,6 +49,8 @@ impl fmt::Display for Class {
             Self::LeastLoaded => "least-loaded",
             Self::FewChoices => "few-choices",
             Self::BoundedLoad => "bounded-load",
+            Self::Locality => "locality",
+            Self::Zone => "zone",
         })
     }
 }
@@ -85,7 +93,7 @@ type Law = (&'static str, fn(&mut Lab<'_>, &mut Found) -> Result<(), String>);
 /// The laws of a class, those of every balancer first.
 fn laws(class: Class) -> Vec<Law> {
     let own: &[Law] = match class {
-        Class::All => &[],
+        Class::All | Class::Locality | Class::Zone => &[],
         Class::ConsistentHash => hashing::LAWS,
         Class::Weighted => weights::LAWS,
         Class::RoundRobin => weights::EXACT_LAWS,
@@ -108,34 +116,57 @@ pub fn check(classes: &[Class], lab: &mut Lab<'_>, progress: &mut dyn FnMut(usiz
     let mut cases = Vec::with_capacity(of);
     for (at, (name, law)) in all.into_iter().enumerate() {
         progress(at, of);
-        let mut found = Found::default();
-        if let Err(why) = law(lab, &mut found) {
-            found.findings.push(why);
-        }
-        let verdict = match (&found.skipped, found.findings.is_empty()) {
-            (_, false) => Verdict::Fails,
-            (Some(_), true) => Verdict::Skipped,
-            (None, true) => Verdict::Holds,
-        };
-        found.findings.extend(found.skipped);
-        cases.push(Case { name: name.to_owned(), verdict, findings: found.findings, metrics: found.metrics });
+        cases.push(judge(name, |found| law(lab, found)));
     }
     progress(of, of);
     cases
 }
 
-/// The classes that the built-in balancers promise.
-pub fn of_built_in(name: &str) -> Option<&'static [Class]> {
-    Some(match name {
-        "round-robin" => &[Class::Weighted, Class::RoundRobin],
-        "random" => &[Class::Weighted],
-        "least-connections" => &[Class::LeastLoaded],
-        "two-choices" | "peak-ewma" => &[Class::LeastLoaded, Class::FewChoices],
-        "maglev" | "rendezvous" | "ring-hash" | "ketama" => &[Class::ConsistentHash],
-        "bounded-maglev" => &[Class::BoundedLoad],
-        "first-available" => &[Class::All],
-        _ => return None,
-    })
+/// Checks one law.
+fn judge(name: &str, law: impl FnOnce(&mut Found) -> Result<(), String>) -> Case {
+    let mut found = Found::default();
+    if let Err(why) = law(&mut found) {
+        found.findings.push(why);
+    }
+    let verdict = match (&found.skipped, found.findings.is_empty()) {
+        (_, false) => Verdict::Fails,
+        (Some(_), true) => Verdict::Skipped,
+        (None, true) => Verdict::Holds,
+    };
+    found.findings.extend(found.skipped);
+    Case { name: name.to_owned(), verdict, findings: found.findings, metrics: found.metrics }
+}
+
+/// What a policy promises.
+#[derive(Clone, Copy, Debug)]
+pub struct Promise {
+    /// Its classes.
+    pub classes: &'static [Class],
+    /// The most of the clients that a change of one endpoint moves without need.
+    pub collateral: f64,
+}
+
+/// Of the clients. Maglev with a table of 100 entries an endpoint has 1.2 to 2.0 % (measured), of 65,537 entries below 1 %; ketama and
+/// rendezvous have none.
+pub const COLLATERAL: f64 = 0.025;
+
+/// What a built-in policy promises.
+pub fn of_built_in(name: &str) -> Option<Promise> {
+    let promise = |classes| Some(Promise { classes, collateral: COLLATERAL });
+    match name {
+        "round-robin" => promise(&[Class::Weighted, Class::RoundRobin]),
+        "random" => promise(&[Class::Weighted]),
+        "least-connections" => promise(&[Class::LeastLoaded]),
+        "two-choices" | "peak-ewma" => promise(&[Class::LeastLoaded, Class::FewChoices]),
+        "maglev" | "rendezvous" | "ketama" => promise(&[Class::ConsistentHash]),
+        // As Envoy's: the ring is filled up to its smallest size, so everybody's points change in number (6.7 % from 10 endpoints to 9).
+        "ring-hash" => Some(Promise { classes: &[Class::ConsistentHash], collateral: 0.1 }),
+        "bounded-maglev" => promise(&[Class::BoundedLoad]),
+        "first-available" | "kubernetes" | "label-selector" | "canary" => promise(&[Class::All]),
+        "prefer-local" => promise(&[Class::Locality]),
+        "zone-spill" => promise(&[Class::Zone]),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -14,8 +14,6 @@ use crate::workbench::subject::{Answer, FaultClass, Subject};
 
 static SANDBOX: LazyLock<Arc<Sandbox>> = LazyLock::new(|| Sandbox::new(Limits::default(), Compiler::InProcess).unwrap());
 
-const FACTOR: f64 = 1.25;
-
 fn failures(cases: &[Case]) -> Vec<String> {
     let failed = cases.iter().filter(|case| case.verdict == Verdict::Fails);
     failed.map(|case| format!("{}: {}", case.name, case.findings.join("; "))).collect()
@@ -24,13 +22,14 @@ fn failures(cases: &[Case]) -> Vec<String> {
 #[test]
 fn every_built_in_balancer_keeps_the_laws_of_its_classes() {
     for component in BUILT_IN.iter().filter(|component| component.stage == Stage::Balancer) {
-        let classes = of_built_in(component.name).unwrap_or_else(|| panic!("{} has no class", component.name));
-        let candidate = Candidate::load(&SANDBOX, component.name, component.bytes, &[]).unwrap();
+        let promise = of_built_in(component.name).unwrap_or_else(|| panic!("{} has no class", component.name));
+        let bounds = Bounds { collateral: promise.collateral, ..Bounds::default() };
+        let candidate = Candidate::load(&SANDBOX, component.name, component.bytes).unwrap();
         let mut make = |workers, seed| match candidate.balancer(&[], workers, seed) {
             Ok(subject) => Ok(Box::new(subject) as Box<dyn Subject>),
             Err(error) => Err(format!("{error:#}")),
         };
-        let cases = check(classes, &mut Lab::new(&mut make, 7, FACTOR), &mut |_, _| {});
+        let cases = check(promise.classes, &mut Lab::new(&mut make, 7, bounds), &mut |_, _| {});
         assert_eq!(failures(&cases), [""; 0], "{}", component.name);
         assert!(cases.len() >= every::LAWS.len());
     }
@@ -172,7 +171,7 @@ fn each_law_finds_what_breaks_it() {
             let wrong = Wrong { pick: *pick, endpoints: Vec::new(), eligible: Vec::new(), active: Vec::new(), picks: 0, changes: 0, name };
             Ok(Box::new(wrong))
         };
-        let cases = check(&[*class], &mut Lab::new(&mut make, 7, FACTOR), &mut |_, _| {});
+        let cases = check(&[*class], &mut Lab::new(&mut make, 7, Bounds::default()), &mut |_, _| {});
         let case = cases.iter().find(|case| case.name == *law).unwrap_or_else(|| panic!("no law {law:?} of {class}"));
         assert_eq!(case.verdict, Verdict::Fails, "{law}: not broken by {name}");
         assert!(!case.findings.is_empty());
@@ -189,11 +188,11 @@ fn every_law_has_something_that_breaks_it() {
 
 #[test]
 fn the_same_seed_gives_the_same_findings() {
-    let candidate = Candidate::load(&SANDBOX, "random", pointsman_guests::Component::named("random").unwrap().bytes, &[]).unwrap();
+    let candidate = Candidate::load(&SANDBOX, "random", pointsman_guests::Component::named("random").unwrap().bytes).unwrap();
     let run = |seed| {
         let mut make =
             |workers, seed| candidate.balancer(&[], workers, seed).map(|s| Box::new(s) as Box<dyn Subject>).map_err(|e| e.to_string());
-        serde_json::to_string(&check(&[Class::ConsistentHash], &mut Lab::new(&mut make, seed, FACTOR), &mut |_, _| {})).unwrap()
+        serde_json::to_string(&check(&[Class::ConsistentHash], &mut Lab::new(&mut make, seed, Bounds::default()), &mut |_, _| {})).unwrap()
     };
     assert_eq!(run(3), run(3));
     assert_ne!(run(3), run(4));

@@ -1,7 +1,7 @@
 //! For a terminal: aligned, no wider than it is, and without colour.
 
 use super::shown::{clean, columns, command, estimate, verdict};
-use super::{Case, Metric, Report, Verdict};
+use super::{Case, Kind, Metric, Report, Verdict};
 
 /// Less than this is not enough for a table.
 const MIN_WIDTH: usize = 40;
@@ -13,6 +13,10 @@ pub fn render(report: &Report, width: usize) -> String {
     if !report.cases.is_empty() {
         text.line("");
         report.cases.iter().for_each(|case| text.case(report, case));
+        if report.kind == Kind::Cost {
+            text.line("");
+            text.side_by_side(&report.cases);
+        }
     }
     if !report.metrics.is_empty() {
         text.line("");
@@ -74,11 +78,30 @@ impl Text {
             Verdict::Fails => "FAILS ",
             Verdict::Skipped => "skip  ",
         };
-        self.wrapped(mark, &clean(&case.name));
+        let measured: Vec<String> = match report.kind {
+            Kind::Check => case.metrics.iter().map(|metric| format!("{} {}", label(metric), shown(metric))).collect(),
+            _ => Vec::new(),
+        };
+        let measured = if measured.is_empty() { String::new() } else { format!(": {}", measured.join(", ")) };
+        self.wrapped(mark, &(clean(&case.name) + &measured));
         case.findings.iter().for_each(|finding| self.wrapped("      - ", &clean(finding)));
-        if case.verdict == Verdict::Fails && !case.metrics.is_empty() {
+        if case.verdict == Verdict::Fails && report.kind != Kind::Cost && measured.is_empty() && !case.metrics.is_empty() {
             self.metrics(report, &case.metrics, 6);
         }
+    }
+
+    /// The metrics of all cases, a column each.
+    fn side_by_side(&mut self, cases: &[Case]) {
+        let names: Vec<String> = cases.iter().map(|case| clean(&case.name)).collect();
+        let mut rows = vec![row("", &names, None)];
+        let widest = cases.iter().max_by_key(|case| case.metrics.len());
+        for metric in widest.into_iter().flat_map(|case| &case.metrics) {
+            let value = |case: &Case| case.metrics.iter().find(|other| other.name == metric.name).map_or("-".to_owned(), shown);
+            rows.push(row(&label(metric), &cases.iter().map(value).collect::<Vec<_>>(), None));
+        }
+        let width = |n: usize| rows.iter().map(|row| row.get(n).map_or(0, |cell| length(cell))).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..cases.len() + 2).map(width).collect();
+        rows.iter().for_each(|row| self.line(&aligned(row, &widths)));
     }
 
     /// A table for each run of metrics with the same columns; where it is too wide, a line for each value.
@@ -111,6 +134,11 @@ impl Text {
             self.line(&format!("{lead}{}  {column}", estimate(value)));
         }
     }
+}
+
+/// What was measured of one subject.
+fn shown(metric: &Metric) -> String {
+    metric.values.first().map(estimate).unwrap_or_default()
 }
 
 fn label(metric: &Metric) -> String {

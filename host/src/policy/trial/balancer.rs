@@ -1,12 +1,10 @@
-//! A balancer on trial: a planner and any number of workers in the sandbox, with the limits, the checks and the calls of production, and
-//! loads that the caller sets. What production does about faults (the breaker, a wait before it is asked again) is left out: each is to be
-//! seen. An instance that faulted is made anew before the next call, and given its plan.
+//! A balancer on trial: workers whose loads the caller sets.
 
 use std::sync::Arc;
 
-use super::contract::{Connection, Endpoint, Fault, Outcome, Place, ServicePort, Slot};
-use super::instance::Instance;
-use super::loaded::LoadedPolicy;
+use crate::policy::contract::{Connection, Endpoint, Fault, Outcome, Place, ServicePort, Slot};
+use crate::policy::instance::Instance;
+use crate::policy::loaded::LoadedPolicy;
 use crate::table::{self, CandidateSet, Fallback, Load, Port, PortOptions, Stage, Subset, Table};
 
 /// One candidate set (0) of one Service port, and whoever decides it.

@@ -1,0 +1,336 @@
+//! What traffic policies and selectors promise.
+
+use pointsman_sdk::types::{Conditions, Connection, Endpoint, Label, Slot, Verdict};
+
+use super::lab::{Lab, equal, renumbered};
+use super::{Case, Class, Found, judge};
+use crate::workbench::component::{NODE, ZONE};
+
+/// A traffic policy that is tried, on the node `NODE` of `ZONE`, for a Service whose policies are `Cluster`.
+pub trait TrafficPolicy {
+    /// The subsets for these endpoints, as slots.
+    ///
+    /// # Errors
+    /// It faults, or refuses.
+    fn plan(&mut self, endpoints: &[Endpoint]) -> Result<Vec<Vec<Slot>>, String>;
+
+    /// What becomes of a connection.
+    ///
+    /// # Errors
+    /// It faults, or names a subset that there is not.
+    fn choose(&mut self, connection: &Connection) -> Result<Verdict, String>;
+}
+
+/// A selector that is tried, for a Service with the selector `app: web`.
+pub trait Selector {
+    /// How many groups it has.
+    ///
+    /// # Errors
+    /// It faults, or refuses.
+    fn plan(&mut self) -> Result<usize, String>;
+
+    /// The group of a pod.
+    ///
+    /// # Errors
+    /// It faults, or names a group that there is not.
+    fn classify(&mut self, labels: &[Label]) -> Result<Option<u32>, String>;
+
+    /// The group of a connection.
+    ///
+    /// # Errors
+    /// As for `classify`.
+    fn choose(&mut self, connection: &Connection) -> Result<Option<u32>, String>;
+}
+
+type MakeTraffic<'a> = dyn FnMut() -> Result<Box<dyn TrafficPolicy>, String> + 'a;
+type MakeSelector<'a> = dyn FnMut() -> Result<Box<dyn Selector>, String> + 'a;
+type TrafficLaw = (&'static str, fn(&mut Floor<'_, '_, '_>, &mut Found) -> Result<(), String>);
+type SelectorLaw = (&'static str, fn(&mut MakeSelector<'_>, &mut Lab<'_>, &mut Found) -> Result<(), String>);
+
+const TRAFFIC_LAWS: &[TrafficLaw] = &[
+    ("no fault on hostile input", hostile),
+    ("the same calls, the same answers", deterministic),
+    ("the order of the listing does not matter", order),
+    ("nobody is refused while an endpoint is ready", serves),
+    ("no endpoint that is not ready, while one is", ready_alone),
+];
+
+const LOCALITY_LAWS: &[TrafficLaw] =
+    &[("this node's endpoints alone, while one is ready", local_alone), ("the others, when none of this node is ready", local_gone)];
+
+const ZONE_LAWS: &[TrafficLaw] = &[
+    ("this zone's endpoints alone, while all are ready", zone_alone),
+    ("a zone that is short of endpoints is not overloaded", zone_short),
+];
+
+const SELECTOR_LAWS: &[SelectorLaw] = &[
+    ("no fault on hostile input", any_labels),
+    ("the same calls, the same answers", same_groups),
+    ("the order of labels does not matter", label_order),
+    ("a client stays in its group", client_group),
+];
+
+/// Names of all laws here, with their class.
+#[cfg(test)]
+pub(super) fn names() -> Vec<(Class, &'static str)> {
+    let traffic = [(Class::All, TRAFFIC_LAWS), (Class::Locality, LOCALITY_LAWS), (Class::Zone, ZONE_LAWS)];
+    traffic.into_iter().flat_map(|(class, laws)| laws.iter().map(move |(name, _)| (class, *name))).collect()
+}
+
+/// Checks a traffic policy: what all promise, and what these classes do.
+pub fn check_traffic_policy(classes: &[Class], make: &mut MakeTraffic<'_>, lab: &mut Lab<'_>) -> Vec<Case> {
+    let of = |class: &Class| match class {
+        Class::Locality => LOCALITY_LAWS,
+        Class::Zone => ZONE_LAWS,
+        _ => &[],
+    };
+    let laws = TRAFFIC_LAWS.iter().chain(classes.iter().flat_map(of));
+    laws.map(|(name, law)| judge(name, |found| law(&mut Floor { make: &mut *make, lab: &mut *lab }, found))).collect()
+}
+
+/// Checks a selector.
+pub fn check_selector(make: &mut MakeSelector<'_>, lab: &mut Lab<'_>) -> Vec<Case> {
+    SELECTOR_LAWS.iter().map(|(name, law)| judge(name, |found| law(make, lab, found))).collect()
+}
+
+/// Where traffic policies are checked.
+struct Floor<'a, 'b, 'c> {
+    make: &'a mut MakeTraffic<'b>,
+    lab: &'a mut Lab<'c>,
+}
+
+/// Endpoints of every condition and place.
+fn mixed(count: usize) -> Vec<Endpoint> {
+    let place = |endpoint: Endpoint| {
+        let at = endpoint.slot as usize;
+        Endpoint {
+            conditions: Conditions { ready: at % 5 != 4, serving: at % 7 != 6, terminating: at % 5 == 4 },
+            ..at_place(endpoint, at % 3 == 0, at % 2)
+        }
+    };
+    equal(count).into_iter().map(place).collect()
+}
+
+fn at_place(endpoint: Endpoint, local: bool, zone: usize) -> Endpoint {
+    let node = if local { NODE.to_owned() } else { format!("node-{}", 2 + endpoint.slot % 3) };
+    let zone = if local || zone == 0 { ZONE.to_owned() } else { format!("zone-{}", 1 + zone) };
+    Endpoint { local, node: Some(node), zone: Some(zone), ..endpoint }
+}
+
+fn unready(endpoint: Endpoint) -> Endpoint {
+    Endpoint { conditions: Conditions { ready: false, serving: false, terminating: false }, ..endpoint }
+}
+
+impl Floor<'_, '_, '_> {
+    /// The slots that each connection may go to; `None`: it is refused or dropped.
+    fn answers(&mut self, endpoints: &[Endpoint], connections: &[Connection]) -> Result<Vec<Option<Vec<Slot>>>, String> {
+        let mut policy = (self.make)()?;
+        let subsets = policy.plan(endpoints).map_err(|why| format!("planning {} endpoints: {why}", endpoints.len()))?;
+        let answer = |connection| match policy.choose(connection)? {
+            Verdict::Forward(subset) => Ok(Some(subsets.get(subset as usize).cloned().ok_or_else(|| format!("subset {subset}"))?)),
+            Verdict::Reject | Verdict::Drop => Ok(None),
+        };
+        connections.iter().map(answer).collect()
+    }
+
+    /// The part of the connections that may go to endpoints of this kind only; those that end nowhere do not.
+    fn part(&mut self, endpoints: &[Endpoint], kind: impl Fn(&Endpoint) -> bool) -> Result<f64, String> {
+        let connections = self.lab.connections(2000);
+        let answers = self.answers(endpoints, &connections)?;
+        let alone = |slots: &[Slot]| !slots.is_empty() && slots.iter().all(|slot| kind(&endpoints[*slot as usize]));
+        Ok(answers.iter().flatten().filter(|slots| alone(slots)).count() as f64 / connections.len() as f64)
+    }
+}
+
+fn hostile(floor: &mut Floor<'_, '_, '_>, found: &mut Found) -> Result<(), String> {
+    let none: Vec<Endpoint> = equal(5).into_iter().map(unready).collect();
+    for endpoints in [Vec::new(), equal(1), none, mixed(3), mixed(100), mixed(1000)] {
+        let connections: Vec<Connection> = (0..64).map(super::every::extreme).chain(floor.lab.connections(100)).collect();
+        if let Err(why) = floor.answers(&endpoints, &connections) {
+            found.wrong(|| format!("with {} endpoints: {why}", endpoints.len()));
+        }
+    }
+    Ok(())
+}
+
+fn deterministic(floor: &mut Floor<'_, '_, '_>, found: &mut Found) -> Result<(), String> {
+    let (endpoints, connections) = (mixed(30), floor.lab.connections(1000));
+    let same = floor.answers(&endpoints, &connections)? == floor.answers(&endpoints, &connections)?;
+    found.unless(same, || "two instances that were asked the same differ".to_owned());
+    Ok(())
+}
+
+fn order(floor: &mut Floor<'_, '_, '_>, found: &mut Found) -> Result<(), String> {
+    let (endpoints, connections) = (mixed(30), floor.lab.connections(1000));
+    let named = |endpoints: &[Endpoint], answers: Vec<Option<Vec<Slot>>>| -> Vec<Option<Vec<String>>> {
+        let names = |slots: Vec<Slot>| {
+            let mut names: Vec<String> = slots.into_iter().map(|slot| endpoints[slot as usize].key.clone()).collect();
+            names.sort();
+            names
+        };
+        answers.into_iter().map(|answer| answer.map(names)).collect()
+    };
+    let straight = floor.answers(&endpoints, &connections)?;
+    let shuffled = renumbered(floor.lab.shuffled(&endpoints));
+    let other = floor.answers(&shuffled, &connections)?;
+    let same = named(&endpoints, straight) == named(&shuffled, other);
+    found.unless(same, || "the same endpoints, listed in another order, are cut in another way".to_owned());
+    Ok(())
+}
+
+fn serves(floor: &mut Floor<'_, '_, '_>, found: &mut Found) -> Result<(), String> {
+    for ready in [0, 7] {
+        let endpoints: Vec<Endpoint> = mixed(10)
+            .into_iter()
+            .map(
+                |endpoint| {
+                    if endpoint.slot == ready { at_place(equal(10).remove(ready as usize), ready == 0, 1) } else { unready(endpoint) }
+                },
+            )
+            .collect();
+        let connections = floor.lab.connections(500);
+        let refused = floor.answers(&endpoints, &connections)?.iter().filter(|answer| answer.as_ref().is_none_or(Vec::is_empty)).count();
+        found.unless(refused == 0, || format!("{refused} of 500 connections are refused, though endpoint {ready} of 10 is ready"));
+    }
+    Ok(())
+}
+
+fn ready_alone(floor: &mut Floor<'_, '_, '_>, found: &mut Found) -> Result<(), String> {
+    let endpoints: Vec<Endpoint> =
+        equal(12).into_iter().map(|e| at_place(e, false, 0)).map(|e| if e.slot % 2 == 0 { unready(e) } else { e }).collect();
+    let part = floor.part(&endpoints, |endpoint| endpoint.conditions.ready)?;
+    found.unless(part >= 1.0, || format!("{:.1} % of the connections may meet an endpoint that is not ready", (1.0 - part) * 100.0));
+    Ok(())
+}
+
+fn local_alone(floor: &mut Floor<'_, '_, '_>, found: &mut Found) -> Result<(), String> {
+    let endpoints: Vec<Endpoint> = equal(10)
+        .into_iter()
+        .map(|e| {
+            let local = e.slot < 2;
+            at_place(e, local, 1)
+        })
+        .collect();
+    let part = floor.part(&endpoints, |endpoint| endpoint.local)?;
+    found.unless(part >= 1.0, || {
+        format!("{:.1} % of the connections may leave the node, though two of its endpoints are ready", (1.0 - part) * 100.0)
+    });
+    Ok(())
+}
+
+fn local_gone(floor: &mut Floor<'_, '_, '_>, found: &mut Found) -> Result<(), String> {
+    let gone = |e: Endpoint| if e.slot < 2 { unready(at_place(e, true, 0)) } else { at_place(e, false, 1) };
+    let endpoints: Vec<Endpoint> = equal(10).into_iter().map(gone).collect();
+    let part = floor.part(&endpoints, |endpoint| !endpoint.local && endpoint.conditions.ready)?;
+    found.unless(part >= 1.0, || {
+        format!("{:.1} % of the connections do not get to the ready endpoints of other nodes", (1.0 - part) * 100.0)
+    });
+    Ok(())
+}
+
+fn in_zone(endpoint: &Endpoint) -> bool {
+    endpoint.zone.as_deref() == Some(ZONE)
+}
+
+fn zone_alone(floor: &mut Floor<'_, '_, '_>, found: &mut Found) -> Result<(), String> {
+    let endpoints: Vec<Endpoint> = equal(12)
+        .into_iter()
+        .map(|e| {
+            let zone = e.slot as usize % 3;
+            at_place(e, false, zone)
+        })
+        .collect();
+    let part = floor.part(&endpoints, in_zone)?;
+    found.unless(part >= 1.0, || {
+        format!("{:.1} % of the connections may leave the zone, though all of its endpoints are ready", (1.0 - part) * 100.0)
+    });
+    Ok(())
+}
+
+/// The most that an endpoint may get, times the mean: what is left of a zone gets 1.4 times its share (Envoy's over-provisioning), and a little
+/// for chance.
+const MOST_OVERLOAD: f64 = 2.0;
+
+fn zone_short(floor: &mut Floor<'_, '_, '_>, found: &mut Found) -> Result<(), String> {
+    // Five in this zone, of which one is ready; five in the next.
+    let short = |e: Endpoint| match e.slot {
+        0 => at_place(e, false, 0),
+        1..5 => unready(at_place(e, false, 0)),
+        _ => at_place(e, false, 1),
+    };
+    let endpoints: Vec<Endpoint> = equal(10).into_iter().map(short).collect();
+    let connections = floor.lab.connections(5000);
+    let mut loads = vec![0.0_f64; endpoints.len()];
+    for slots in floor.answers(&endpoints, &connections)?.iter().flatten() {
+        slots.iter().for_each(|slot| loads[*slot as usize] += 1.0 / slots.len() as f64);
+    }
+    let mean = loads.iter().sum::<f64>() / 6.0;
+    let most = loads.iter().copied().fold(0.0, f64::max) / mean.max(f64::MIN_POSITIVE);
+    found.measured("overload", "", most);
+    found.unless(most <= MOST_OVERLOAD, || {
+        format!("the last ready endpoint of its zone gets {most:.1} times the mean of all that are ready")
+    });
+    Ok(())
+}
+
+fn labels(n: usize) -> Vec<Label> {
+    let label = |key: &str, value: &str| Label { key: key.to_owned(), value: value.to_owned() };
+    match n % 5 {
+        0 => Vec::new(),
+        1 => vec![label("app", "web")],
+        2 => vec![label("app", "db"), label("track", "canary")],
+        3 => vec![label("app", "web"), label("track", "canary"), label("version", "v2")],
+        _ => (0..200).map(|at| label(&format!("key-{at}"), "value")).chain([label("app", "web")]).collect(),
+    }
+}
+
+fn any_labels(make: &mut MakeSelector<'_>, lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
+    let mut selector = make()?;
+    selector.plan()?;
+    for n in 0..20 {
+        if let Err(why) = selector.classify(&labels(n)) {
+            found.wrong(|| format!("classify, labels {:?}: {why}", labels(n)));
+        }
+    }
+    for connection in (0..64).map(super::every::extreme).chain(lab.connections(200)) {
+        if let Err(why) = selector.choose(&connection) {
+            found.wrong(|| format!("choose: {why}"));
+        }
+    }
+    Ok(())
+}
+
+fn same_groups(make: &mut MakeSelector<'_>, lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
+    let connections = lab.connections(1000);
+    let mut run = || -> Result<_, String> {
+        let mut selector = make()?;
+        let groups = selector.plan()?;
+        let pods = (0..20).map(|n| selector.classify(&labels(n))).collect::<Result<Vec<_>, _>>()?;
+        let chosen = connections.iter().map(|connection| selector.choose(connection)).collect::<Result<Vec<_>, _>>()?;
+        Ok((groups, pods, chosen))
+    };
+    found.unless(run()? == run()?, || "two instances that were asked the same differ".to_owned());
+    Ok(())
+}
+
+fn label_order(make: &mut MakeSelector<'_>, _lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
+    let mut selector = make()?;
+    selector.plan()?;
+    for n in 0..5 {
+        let (straight, reversed) = (labels(n), labels(n).into_iter().rev().collect::<Vec<_>>());
+        let same = selector.classify(&straight)? == selector.classify(&reversed)?;
+        found.unless(same, || format!("labels {straight:?}: another group where they are listed backwards"));
+    }
+    Ok(())
+}
+
+fn client_group(make: &mut MakeSelector<'_>, lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
+    let mut selector = make()?;
+    selector.plan()?;
+    for connection in lab.connections(1000) {
+        let again = Connection { random: !connection.random, now_ms: connection.now_ms + 1, client_port: 1, ..connection };
+        let (first, second) = (selector.choose(&connection)?, selector.choose(&again)?);
+        found.unless(first == second, || format!("a client is in group {first:?}, and then in {second:?}"));
+    }
+    Ok(())
+}
