@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::step::{Steps, cargo, root, runs};
 
 /// A command that the tests run, the Debian package that has it.
-const PEERS: [(&str, &str); 12] = [
+const PEERS: [(&str, &str); 13] = [
     ("nginx", "nginx-light"),
     ("mariadbd", "mariadb-server"),
     ("mariadb", "mariadb-client"),
@@ -16,6 +16,7 @@ const PEERS: [(&str, &str); 12] = [
     ("redis-cli", "redis-tools"),
     ("dnsmasq", "dnsmasq-base"),
     ("dig", "bind9-dnsutils"),
+    ("docker-registry", "docker-registry"),
     ("curl", "curl"),
     ("openssl", "openssl"),
     ("ip", "iproute2"),

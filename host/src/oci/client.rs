@@ -137,7 +137,7 @@ async fn look_up(session: &mut Session<'_>, reference: &Reference, tag: &str) ->
         StatusCode::OK => Ok(content_digest(&answer)),
         // Not every proxy in front of a registry knows HEAD.
         StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => Ok(None),
-        _ => Err(session.failed(&url, &reference.to_string(), &answer)),
+        _ => Err(session.failed(&url, &shown(reference), &answer)),
     }
 }
 
@@ -146,7 +146,7 @@ async fn manifest(session: &mut Session<'_>, reference: &Reference) -> Result<By
     let url = session.url(&format!("manifests/{}", version.unwrap_or_default()));
     let answer = session.fetch(Request::new(Method::GET, url.clone(), MAX_MANIFEST, SMALL_TIMEOUT).header(ACCEPT, ACCEPTED)?).await?;
     if answer.status != StatusCode::OK {
-        return Err(session.failed(&url, &reference.to_string(), &answer));
+        return Err(session.failed(&url, &shown(reference), &answer));
     }
     match reference.digest().or_else(|| content_digest(&answer)) {
         Some(wanted) => intact(format!("the manifest of {reference}"), wanted, answer.body),
@@ -174,6 +174,11 @@ async fn upload(session: &mut Session<'_>, reference: &Reference, blob: &Bytes) 
     put.body = blob.clone();
     let done = session.ask(&put).await?;
     if done.status == StatusCode::CREATED { Ok(()) } else { Err(session.failed(&url, reference.repository(), &done)) }
+}
+
+/// Without the registry, which the message names anyway.
+fn shown(reference: &Reference) -> String {
+    reference.to_string().trim_start_matches(reference.registry()).trim_start_matches('/').to_owned()
 }
 
 fn content_digest(answer: &Answer) -> Option<Digest> {

@@ -127,10 +127,13 @@ fn in_file(path: &Path, reference: &Reference) -> Result<Found, Error> {
     Ok(Found { login: Some(login), helper: None })
 }
 
-/// Docker once wrote whole URLs: `https://registry.example/v1/`.
+/// Docker once wrote whole URLs: `https://registry.example/v1/`. It still does for its own registry, and by a name that nobody pulls from.
 fn place(key: &str) -> &str {
     let place = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key).trim_end_matches('/');
-    place.strip_suffix("/v1").or_else(|| place.strip_suffix("/v2")).unwrap_or(place)
+    match place.strip_suffix("/v1").or_else(|| place.strip_suffix("/v2")).unwrap_or(place) {
+        "index.docker.io" => "registry-1.docker.io",
+        place => place,
+    }
 }
 
 fn covers(place: &str, name: &str) -> bool {
@@ -168,6 +171,7 @@ mod tests {
             "registry.example": {"auth": "dGVhbTpzM2NyZXQ="},
             "https://old.example/v1/": {"auth": "dToxOjI="},
             "registry.example/special": {"username": "special", "password": "p"},
+            "https://index.docker.io/v1/": {"auth": "dGVhbTpzM2NyZXQ="},
             "empty.example": {},
             "localhost:5000": {"auth": "dToxOjI="}
         }}"#;
@@ -176,6 +180,7 @@ mod tests {
             ("registry.example/special/p:1", Some(("special", "p"))),
             ("registry.example/specials/p:1", Some(("team", "s3cret"))),
             ("old.example/p:1", Some(("u", "1:2"))),
+            ("registry-1.docker.io/team/p:1", Some(("team", "s3cret"))),
             ("localhost:5000/p:1", Some(("u", "1:2"))),
             ("localhost:5001/p:1", None),
             ("registry.example.evil/p:1", None),

@@ -123,7 +123,7 @@ async fn failures_say_what_they_are() {
     });
     let fake = fake.await;
     let cases = [
-        ("team/p:nonesuch", "has no 127.0.0.1:"),
+        ("team/p:nonesuch", "has no team/p:nonesuch: look"),
         ("team/p:nonesuch", "look at the name and the version"),
         ("team/p:image", "layer.v1.tar+gzip"),
         ("team/p:index", "index of several images"),
