@@ -9,7 +9,7 @@ use pointsman_guests::Component;
 use pointsman_tests::engine::{Launch, binary};
 use pointsman_tests::load::{self, Flow};
 use pointsman_tests::range::client;
-use pointsman_tests::registry::{Guard, Registry};
+use pointsman_tests::registry::{Guard, Registry, TOKENS};
 use pointsman_tests::{Range, poll, process};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -234,6 +234,19 @@ fn a_certificate_that_nobody_trusts_is_refused() -> Result<()> {
     ensure!(trusting(&["policy", "pull", &pinned, "-o", "copy.wasm"])?.trim() == pinned);
     ensure!(std::fs::read(desk.file("copy.wasm"))? == bytes("maglev")?, "other bytes");
     Ok(())
+}
+
+/// A registry with TLS that gives out tokens without it would have the password told to the whole network.
+#[test]
+fn a_password_does_not_leave_tls() -> Result<()> {
+    let desk = Desk::new("oci_tokens", Guard::Tokens)?;
+    for (name, text) in [("maglev.wasm", bytes("maglev")?), ("password", &b"wonder"[..])] {
+        std::fs::write(desk.file(name), text)?;
+    }
+    let push = ["policy", "push", &desk.reference("team/maglev:1"), "maglev.wasm", "--username", "alice", "--password-file", "password"];
+    let output = desk.command()?.env("SSL_CERT_FILE", desk.registry.certificate()).args(push).output()?;
+    let said = String::from_utf8(output.stderr)?;
+    contains(&said, &["does not let us push to team/maglev", &format!("it gives out tokens at {TOKENS}, without TLS")])
 }
 
 /// By annotation, under traffic: each reference takes over when it is there, no connection fails, and what no Service names any more goes.

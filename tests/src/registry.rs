@@ -27,7 +27,12 @@ pub enum Guard {
     Password,
     /// Anybody, with TLS and a certificate of its own: `tls.crt` in its folder.
     Tls,
+    /// The same for who has a token; says that tokens are given out at [`TOKENS`].
+    Tokens,
 }
+
+/// Where nobody is, and without TLS.
+pub const TOKENS: &str = "http://127.0.0.1:1/token";
 
 /// `alice`, `wonder`: bcrypt is all that the registry takes, here of the least cost.
 const HTPASSWD: &str = "alice:$2b$04$abcdefghijklmnopqrstuuetGRvO6QNMBbbIoo5tpQkbPXg26U9Qu\n";
@@ -96,7 +101,7 @@ fn configure(folder: &Path, address: SocketAddr, guard: Guard) -> Result<()> {
             std::fs::write(folder.join("htpasswd"), HTPASSWD)?;
             auth = format!("auth: {{htpasswd: {{realm: private, path: {path}/htpasswd}}}}\n");
         }
-        Guard::Tls => {
+        Guard::Tls | Guard::Tokens => {
             let names = format!("subjectAltName=IP:{}", address.ip());
             let mut openssl = Command::new("openssl");
             openssl.args(["req", "-x509", "-nodes", "-newkey", "rsa:2048", "-days", "2", "-subj", "/CN=registry", "-addext", &names]);
@@ -104,6 +109,9 @@ fn configure(folder: &Path, address: SocketAddr, guard: Guard) -> Result<()> {
             openssl.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
             run(openssl.arg("-keyout").arg(folder.join("tls.key")).arg("-out").arg(folder.join("tls.crt")))?;
             http = format!(", tls: {{certificate: {path}/tls.crt, key: {path}/tls.key}}");
+            if guard == Guard::Tokens {
+                auth = format!("auth: {{token: {{realm: \"{TOKENS}\", service: r, issuer: i, rootcertbundle: {path}/tls.crt}}}}\n");
+            }
         }
     }
     let configuration = format!(
