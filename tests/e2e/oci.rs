@@ -277,6 +277,31 @@ fn an_annotation_names_a_policy_in_a_registry() -> Result<()> {
     Ok(())
 }
 
+/// A tag that moves takes nobody along, until it is asked for anew.
+#[test]
+fn a_tag_is_looked_up_once() -> Result<()> {
+    let desk = Desk::new("oci_tag_registry", Guard::Nobody)?;
+    let tagged = desk.reference("team/mine:1");
+    let first = desk.push("team/mine:1", "maglev")?;
+    let site = desk.site("oci_tag", &desk.reference("team"))?;
+    let maglev = site.engine.digest("balancer", "maglev")?;
+    site.service(|service| service.annotation("balancer", &tagged))?;
+    ensure!(decided_by(&site, &tagged)? == maglev);
+    let second = desk.push("team/mine:1", "random")?;
+    ensure!(first != second, "the tag has not moved");
+    let generation = site.engine.generation()?;
+    site.service(|service| service.annotation("balancer", &tagged).annotation("max-connection-age", "1h"))?;
+    poll::until("a table of the changed Service", || Ok((site.engine.generation()? > generation).then_some(())))?;
+    ensure!(decided_by(&site, &tagged)? == maglev, "another change of the Service moved it");
+
+    site.service(|service| service)?;
+    decided_by(&site, "round-robin")?;
+    poll::until("it to be let go", || Ok(site.engine.digest("balancer", &tagged).is_err().then_some(())))?;
+    site.service(|service| service.annotation("balancer", &tagged))?;
+    ensure!(decided_by(&site, &tagged)? == site.engine.digest("balancer", "random")?);
+    Ok(())
+}
+
 /// A registry that the operator has not named is not asked, and the event says by which flag it would be.
 #[test]
 fn a_registry_that_is_not_allowed_is_not_asked() -> Result<()> {

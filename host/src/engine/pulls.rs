@@ -22,7 +22,7 @@ const MAX_PULLS: usize = 4;
 
 /// What became of a reference.
 pub(super) enum Outcome {
-    /// It is in force; the tag, if it is one, stands for this digest as long as the host runs.
+    /// It is in force; a tag stands for this digest as long as a Service names it.
     InForce { swapped: Swapped, pinned: Reference },
     /// It came, and is not fit to serve. It is not asked for again.
     Refused(Refusal),
