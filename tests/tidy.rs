@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 /// A module of `host/src`, and those it may import besides itself.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("objects", &[]),
     ("store", &["objects"]),
     ("source", &["objects", "store"]),
@@ -16,6 +16,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("route", &["table", "policy"]),
     ("observe", &["table", "route", "policy"]),
     ("probe", &["objects", "store"]),
+    ("oci", &["objects"]),
     ("dataplane", &["table", "policy", "route", "observe", "sys"]),
     ("admin", &["objects", "table", "policy", "observe"]),
     ("workbench", &["objects", "store", "table", "policy", "control", "route"]),
@@ -24,8 +25,22 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("cli", ALL),
 ];
 
-const ALL_BUT_CLI: &[&str] =
-    &["objects", "store", "source", "table", "policy", "control", "route", "observe", "probe", "dataplane", "admin", "workbench", "sys"];
+const ALL_BUT_CLI: &[&str] = &[
+    "objects",
+    "store",
+    "source",
+    "table",
+    "policy",
+    "control",
+    "route",
+    "observe",
+    "probe",
+    "oci",
+    "dataplane",
+    "admin",
+    "workbench",
+    "sys",
+];
 
 const ALL: &[&str] = &[
     "objects",
@@ -37,6 +52,7 @@ const ALL: &[&str] = &[
     "route",
     "observe",
     "probe",
+    "oci",
     "dataplane",
     "admin",
     "workbench",

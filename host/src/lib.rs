@@ -9,6 +9,7 @@ pub mod dataplane;
 pub mod engine;
 pub mod objects;
 pub mod observe;
+pub mod oci;
 pub mod policy;
 pub mod probe;
 pub mod route;

@@ -11,6 +11,7 @@ mod lifecycle;
 mod load;
 mod mistakes;
 mod nodes;
+mod oci;
 mod pods;
 mod readiness;
 mod reports;

@@ -14,6 +14,7 @@ pub mod peers;
 pub mod poll;
 pub mod process;
 pub mod range;
+pub mod registry;
 pub mod udp;
 
 pub use backend::Backend;

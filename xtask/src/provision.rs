@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use crate::step::{Steps, cargo, root, runs};
 
 /// A command that the tests run, the Debian packages that have it.
-const PEERS: [(&str, &str); 13] = [
+const PEERS: [(&str, &str); 14] = [
     ("nginx", "nginx-light"),
     ("mariadbd", "mariadb-server"),
     ("mariadb", "mariadb-client"),
@@ -16,6 +16,7 @@ const PEERS: [(&str, &str); 13] = [
     ("redis-cli", "redis-tools"),
     ("dnsmasq", "dnsmasq-base"),
     ("dig", "bind9-dnsutils"),
+    ("docker-registry", "docker-registry"),
     ("curl", "curl"),
     ("openssl", "openssl"),
     ("ip", "iproute2"),

@@ -11,10 +11,10 @@ use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ipnet::IpNet;
 
-use super::inspect;
 use super::values::{self, ClientAddress, Target};
-use super::workbench;
+use super::{inspect, oci, workbench};
 use crate::admin;
+use crate::objects::reference::Repositories;
 use crate::policy::Limits;
 
 const STYLES: Styles = Styles::styled()
@@ -129,9 +129,12 @@ pub struct PolicyArgs {
     /// Components in this folder become policies, named by the file's stem; `run` watches it
     #[arg(long, value_name = "DIR")]
     pub policy_dir: Option<PathBuf>,
-    /// Keep compiled components here; made with mode 0700 if missing
+    /// Keep compiled components here, and what is pulled; made with mode 0700 if missing [default for what is pulled: ~/.cache/pointsman]
     #[arg(long, value_name = "DIR")]
     pub policy_cache: Option<PathBuf>,
+    /// Policies may be pulled from this registry, or from below a path in it: annotations then name them by reference
+    #[arg(long, value_name = "REGISTRY[/PATH]")]
+    pub allow_policy_registry: Vec<Repositories>,
     /// This policy may import WASI: an empty world without files, network, environment or clock of its own
     #[arg(long, value_name = "NAME")]
     pub grant_wasi: Vec<String>,
@@ -478,6 +481,16 @@ pub enum PolicyCommand {
     Rollback(RollbackArgs),
     /// List the policies of a running engine
     List(AdminArgs),
+    /// Put a component into a registry
+    ///
+    /// Looks whether it is a policy, uploads what the registry does not have, and prints the reference with its digest: what an annotation had
+    /// best name, since nobody can change what it stands for. The same component has the same digest everywhere.
+    Push(oci::PushArgs),
+    /// Fetch a component from a registry
+    ///
+    /// Writes it to a file and prints the reference with the digest that was found. What comes is checked against its digest, and kept: by
+    /// digest, it is not asked for again.
+    Pull(oci::PullArgs),
 }
 
 /// Where the running engine is.

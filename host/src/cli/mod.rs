@@ -8,6 +8,7 @@ pub mod compile;
 mod completions;
 mod config;
 pub mod inspect;
+pub mod oci;
 mod policy;
 mod route;
 mod run;
@@ -58,6 +59,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Policy(PolicyCommand::Swap(args)) => block_on(policy::swap(args)).map(done),
         Command::Policy(PolicyCommand::Rollback(args)) => block_on(policy::rollback(args)).map(done),
         Command::Policy(PolicyCommand::List(args)) => block_on(policy::list(args)).map(done),
+        Command::Policy(PolicyCommand::Push(args)) => block_on(oci::push(args)).map(done),
+        Command::Policy(PolicyCommand::Pull(args)) => block_on(oci::pull(args)).map(done),
         Command::Completions { shell } => completions::print(shell, &mut io::stdout()).context("writing the completions").map(done),
         Command::CompilePolicy => compile::run().map(done),
     }

@@ -9,7 +9,7 @@ use anyhow::Context;
 use tracing_subscriber::EnvFilter;
 
 use super::args::{LogFormat, RunArgs, VipMode};
-use super::{color, setup};
+use super::{color, oci, setup};
 use crate::admin::Token;
 use crate::dataplane::{UdpLimits, anyip};
 use crate::engine::{self, Options};
@@ -49,6 +49,9 @@ fn options(args: RunArgs) -> anyhow::Result<Options> {
         limits: policies.sandbox.limits(),
         policy_dir: policies.policy_dir.clone(),
         policy_cache: policies.policy_cache.clone(),
+        policy_registries: policies.allow_policy_registry.clone(),
+        puller: oci::puller(policies),
+        pulled: oci::kept(policies)?,
         wasi_grants: policies.grant_wasi.iter().cloned().collect(),
         admin: args.admin,
         token: args.admin_token_file.as_deref().map(Token::from_file).transpose()?,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 
 use super::args::{ClusterArgs, PolicyArgs};
+use super::oci;
 use crate::control;
 use crate::control::node_ports::{NodePortAddresses, node_port_addresses};
 use crate::engine::core::Core;
@@ -60,7 +61,14 @@ pub(super) fn offline_core(cluster: &ClusterArgs, policies: &PolicyArgs) -> anyh
             DirectoryEvent::Swapped(_) => None,
         }));
     }
-    Ok((Core::new(cluster.files.clone(), settings, registry), refused))
+    let mut core = Core::new(cluster.files.clone(), settings, registry).allowing(policies.allow_policy_registry.clone(), false);
+    if let Some(cache) = oci::kept(policies)? {
+        core.reload(0);
+        let taken = core.take_cached(&oci::puller(policies), &cache);
+        let unfit = taken.into_iter().filter_map(|(reference, result)| Some((reference, result.err()?)));
+        refused.extend(unfit.map(|(reference, reason)| format!("policy \"{reference}\" was refused: {reason}")));
+    }
+    Ok((core, refused))
 }
 
 /// The key of `client-hash`: from the secret in the file, else the public one.

@@ -199,13 +199,24 @@ impl Controller {
     /// New versions of policies: the ports that use one are planned again.
     pub fn catalogue(&mut self, catalogue: Catalogue) {
         let before = std::mem::replace(&mut self.catalogue, catalogue);
-        let changed = |stage: StageKind, name: &Arc<str>| before.entry(stage, name) != self.catalogue.entry(stage, name);
+        let changed = |stage: StageKind, name: &Arc<str>| {
+            before.entry(stage, name) != self.catalogue.entry(stage, name) || before.absent.get(name) != self.catalogue.absent.get(name)
+        };
         let touched = self.ports.values().filter(|port| {
             port.selector.names().any(|name| changed(StageKind::Selector, name))
                 || port.traffic_policy.names().any(|name| changed(StageKind::TrafficPolicy, name))
                 || port.balancer.names().any(|name| changed(StageKind::Balancer, name))
         });
         self.dirty.ports.extend(touched.map(|port| port.id));
+    }
+
+    /// Whether a stage of any Service port asks for this policy, or goes on with it.
+    pub fn uses_policy(&self, name: &str) -> bool {
+        let names = |port: &PortState| {
+            let mut names = port.selector.names().chain(port.traffic_policy.names()).chain(port.balancer.names());
+            names.any(|used| **used == *name)
+        };
+        self.ports.values().any(names)
     }
 
     /// Ports that a policy could not plan are planned again at the next rebuild. For the caller's timer; true if there are any.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use super::about;
 use crate::objects::model::{Diagnostic, Service, Severity, StageOptions};
-use crate::policy::catalogue::{Catalogue, DEFAULT_BALANCER, DEFAULT_SELECTOR, DEFAULT_TRAFFIC_POLICY, Entry};
+use crate::objects::reference::Reference;
+use crate::policy::catalogue::{Absence, Catalogue, DEFAULT_BALANCER, DEFAULT_SELECTOR, DEFAULT_TRAFFIC_POLICY, Entry};
 use crate::policy::contract::{Fault, Planner, Setting, StageKind};
 use crate::table::{Planned, PolicyVersion, PortRecord, Stage, VersionId};
 
@@ -114,7 +115,11 @@ impl<T: Output> StageState<T> {
             (None, _) => InForce { name: default.into(), settings: Vec::new() },
         };
         if known.is_none() {
-            diagnostics.push(unknown_policy(stage, catalogue, service, &asked, &in_force.name));
+            diagnostics.push(if Reference::is_meant(&asked) {
+                absent_policy(stage, catalogue, service, &asked, &in_force.name)
+            } else {
+                unknown_policy(stage, catalogue, service, &asked, &in_force.name)
+            });
         }
         let record = Arc::new(PortRecord { settings: in_force.settings.clone(), ..base.clone() });
         let entry = catalogue.entry(stage, &in_force.name).cloned();
@@ -263,6 +268,40 @@ fn unknown_policy(stage: StageKind, catalogue: &Catalogue, service: &Service, as
         remedy: Some(format!("{near}Known: {}. More come from --policy-dir", names.join(", "))),
         ..about(service, &field(stage), Severity::Error, message)
     }
+}
+
+/// About a policy in a registry.
+fn absent_policy(stage: StageKind, catalogue: &Catalogue, service: &Service, asked: &str, instead: &str) -> Diagnostic {
+    let name = stage.name();
+    let (severity, what, remedy) = match (catalogue.stage_of(asked), catalogue.absent.get(asked)) {
+        (Some(other), _) => {
+            (Severity::Error, format!("is a {}, not a {name}", other.name()), format!("name it in pointsman.dev/{}", other.name()))
+        }
+        (None, None | Some(Absence::Awaited)) => {
+            (Severity::Warning, "is being pulled".to_owned(), "nothing: it takes over when it is there".to_owned())
+        }
+        (None, Some(Absence::NotAllowed)) => {
+            let registry = asked.split('/').next().unwrap_or_default();
+            (
+                Severity::Error,
+                "is in a registry that policies may not be pulled from".to_owned(),
+                format!("start the host with --allow-policy-registry {registry}, or with a path in it"),
+            )
+        }
+        (None, Some(Absence::NotKept)) => (
+            Severity::Warning,
+            "is not in the cache, and this command opens no socket".to_owned(),
+            format!("`pointsman policy pull {asked}` fetches it; by tag, only a running host looks it up"),
+        ),
+        (None, Some(Absence::Failed(why))) => {
+            (Severity::Error, format!("could not be pulled: {why}"), "it is tried again by itself".to_owned())
+        }
+        (None, Some(Absence::Refused(why))) => {
+            (Severity::Error, format!("was pulled and refused: {why}"), "name a version that is sound".to_owned())
+        }
+    };
+    let message = format!("{name} {asked} {what}; {instead} is used instead");
+    Diagnostic { remedy: Some(remedy), ..about(service, &field(stage), severity, message) }
 }
 
 fn refused_settings(choice: &Choice, service: &Service, why: &str) -> Diagnostic {

@@ -15,12 +15,15 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use super::addresses::Addresses;
 use super::core::Core;
 use super::health::Health;
+use super::pulls::Outcome;
 use super::{Options, report};
 use crate::admin::{self, Bound, EventLog, Metrics, ObjectsRequest, PolicyReply, PolicyRequest, ProxyHealth, Readiness, SwapCount, Sync};
 use crate::control::Update;
 use crate::dataplane::{self, Clock, DataPlane, TableUpdate};
+use crate::objects::reference::Reference;
 use crate::objects::{Diagnostic, list_to_json};
 use crate::observe::decision_log::DecisionLog;
+use crate::policy::catalogue::Absence;
 use crate::policy::directory::DirectoryEvent;
 use crate::policy::registry::{Registry, Swapped};
 use crate::policy::worker::WorkerPolicies;
@@ -45,6 +48,8 @@ const MAX_REPLAN_WAIT: Duration = Duration::from_secs(30);
 pub(super) enum Event {
     /// Something happened in `--policy-dir`.
     Policy(DirectoryEvent),
+    /// What became of a policy that a Service names by reference.
+    Pulled { name: String, outcome: Outcome },
     /// A swap or rollback by the admin port is through its checks.
     Checked { name: String, result: Result<Swapped, Refusal>, verb: &'static str, reply: oneshot::Sender<PolicyReply> },
     /// Drain and end.
@@ -74,6 +79,8 @@ pub(super) struct Wiring {
     pub(super) tables: watch::Sender<Arc<Table>>,
     /// Something changed below `-f`.
     pub(super) files: Arc<Notify>,
+    /// What is to be pulled.
+    pub(super) wanted: watch::Sender<BTreeSet<Reference>>,
     pub(super) changes: mpsc::Sender<Event>,
     pub(super) changes_seen: mpsc::Receiver<Event>,
 }
@@ -139,7 +146,7 @@ impl ControlLoop {
         let plane = DataPlane::start(&config, policies, log.as_ref().map(DecisionLog::sender).as_ref()).context("starting the workers")?;
         let addresses = Addresses::new(options, transparent)?;
         let core = Core::new(options.files.clone(), options.control.clone(), Arc::clone(&wiring.registry));
-        let core = core.probing(options.allow_exec_probes);
+        let core = core.probing(options.allow_exec_probes).allowing(options.policy_registries.clone(), true);
         Ok(Self {
             core,
             plane,
@@ -164,6 +171,7 @@ impl ControlLoop {
 
     async fn run(mut self) -> anyhow::Result<()> {
         self.files_changed().await;
+        self.take_cached();
         self.rebuild().await;
         let files = Arc::clone(&self.wiring.files);
         let mut retry = interval(RETRY);
@@ -210,6 +218,7 @@ impl ControlLoop {
         loop {
             match next.take() {
                 Some(Event::Policy(event)) => self.policy_file(event),
+                Some(Event::Pulled { name, outcome }) => self.pulled(&name, outcome),
                 Some(Event::Checked { name, result, verb, reply }) => {
                     let result = self.checked(&name, result, verb);
                     self.replies.push((result, reply));
@@ -238,6 +247,7 @@ impl ControlLoop {
             *known = watched;
             differs
         });
+        self.want();
         self.wiring.health.set_node_eligible(self.core.node_eligible());
         if let Some(update) = masked {
             self.publish(update).await;
@@ -375,6 +385,56 @@ impl ControlLoop {
                 report::refused(&self.wiring.events, &name, &reason);
             }
         }
+    }
+
+    /// Says what is to be pulled.
+    fn want(&self) {
+        let wanted = self.core.wanted();
+        self.wiring.wanted.send_if_modified(|known| {
+            let differs = *known != wanted;
+            *known = wanted;
+            differs
+        });
+    }
+
+    /// What was pulled before this host started is in force from its first table on.
+    fn take_cached(&mut self) {
+        let options = &self.wiring.options;
+        let Some(cache) = &options.pulled else { return };
+        for (reference, result) in self.core.take_cached(&options.puller, cache) {
+            let name = reference.to_string();
+            match result {
+                Ok(swapped) => self.pulled_in_force(&swapped, "the cache of what was pulled"),
+                Err(refusal) => self.pulled_refused(&name, &refusal),
+            }
+        }
+        self.want();
+    }
+
+    fn pulled(&mut self, name: &str, outcome: Outcome) {
+        let absence = match outcome {
+            Outcome::InForce { swapped, pinned } => {
+                self.pulled_in_force(&swapped, &format!("a pull of {pinned}"));
+                None
+            }
+            Outcome::Refused(refusal) => {
+                self.pulled_refused(name, &refusal);
+                Some(Absence::Refused(refusal.to_string().into()))
+            }
+            Outcome::Failed(error) => Some(Absence::Failed(error.to_string().into())),
+        };
+        self.core.pulled(name, absence);
+        self.want();
+    }
+
+    fn pulled_in_force(&mut self, swapped: &Swapped, by: &str) {
+        report::swapped(&self.wiring.events, swapped, by);
+        self.count(&swapped.name, if swapped.changed { "swapped" } else { "unchanged" });
+    }
+
+    fn pulled_refused(&mut self, name: &str, refusal: &Refusal) {
+        self.count(name, "refused");
+        report::refused(&self.wiring.events, name, refusal);
     }
 
     fn checked(&mut self, name: &str, result: Result<Swapped, Refusal>, verb: &'static str) -> PolicyReply {

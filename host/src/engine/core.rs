@@ -1,19 +1,25 @@
 //! The way of a change, without sockets: files → store → controller → planners → table. `run`, `route` and `check` all stand on it, so
 //! what they say of a manifest cannot differ.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::control::{Controller, Settings, Update};
 use crate::objects::model::Pod;
+use crate::objects::reference::{Reference, Repositories};
 use crate::objects::{Diagnostic, Kind, Object, ObjectKey, Severity, review};
+use crate::oci::{Cache, Client};
+use crate::policy::Refusal;
+use crate::policy::catalogue::{Absence, Catalogue};
 use crate::policy::contract::Node;
 use crate::policy::planners::Planners;
-use crate::policy::registry::Registry;
+use crate::policy::registry::{Registry, Swapped};
 use crate::probe::{Flip, Readiness, Watched, Word};
 use crate::source::{Files, Loaded};
-use crate::store::Store;
+use crate::store::{Change, Store};
+
+use super::references::References;
 
 /// Everything between the manifests and the table.
 pub struct Core {
@@ -30,6 +36,7 @@ pub struct Core {
     unreviewed: Option<Loaded>,
     /// What probes say; none where nobody probes, and what is written of readiness stands.
     probing: Option<Probing>,
+    references: References,
 }
 
 struct Probing {
@@ -53,7 +60,14 @@ impl Core {
             told: vec![],
             unreviewed: None,
             probing: None,
+            references: References::new(Vec::new(), false),
         }
+    }
+
+    /// The same, where Services may name policies in these repositories. `pulls`: somebody fetches what is [`Core::wanted`].
+    pub fn allowing(mut self, allowed: Vec<Repositories>, pulls: bool) -> Self {
+        self.references = References::new(allowed, pulls);
+        self
     }
 
     /// The same, of a host that probes: what asks for a probe is not ready until one has succeeded. `allow_exec`: also by commands.
@@ -69,7 +83,11 @@ impl Core {
         let changes = self.store.replace(objects.clone());
         let probing = self.probing.as_mut();
         let told = probing.map(|probing| probing.readiness.update(&changes, &self.store, &self.node.name, probing.allow_exec));
+        let services_changed = changes.iter().any(of_a_service);
         self.controller.apply(changes, now_ms);
+        if services_changed {
+            self.name_references();
+        }
         if let Some(told) = told {
             diagnostics.extend(told.diagnostics);
             told.words.iter().for_each(|word| self.heard(word, now_ms));
@@ -165,7 +183,58 @@ impl Core {
     /// Takes the registry's newest versions into account.
     pub fn policies_changed(&mut self) {
         self.planners.retain(&self.registry.live());
-        self.controller.catalogue(self.registry.catalogue());
+        self.controller.catalogue(Catalogue { absent: self.references.absent(), ..self.registry.catalogue() });
+    }
+
+    fn name_references(&mut self) {
+        let absent = self.references.absent();
+        self.references.name(self.store.of_kind(Kind::Service).filter_map(|object| match object {
+            Object::Service(service) => Some(&service.options),
+            _ => None,
+        }));
+        if absent != self.references.absent() {
+            self.policies_changed();
+        }
+    }
+
+    /// The policies that Services name by reference, that may be pulled, and that are not there.
+    pub fn wanted(&self) -> BTreeSet<Reference> {
+        self.references.wanted()
+    }
+
+    /// What became of a policy that was [`Core::wanted`]: it is in the registry, or not, and why.
+    pub fn pulled(&mut self, name: &str, absence: Option<Absence>) {
+        self.references.settle(name, absence);
+        self.policies_changed();
+    }
+
+    /// Puts in force what the cache has of the policies that are wanted. Compiles and tests them: for the start, before anything is served.
+    /// What is told of each that was found.
+    pub fn take_cached(&mut self, client: &Client, cache: &Cache) -> Vec<(Reference, Result<Swapped, Refusal>)> {
+        let kept = self.wanted().into_iter().filter_map(|reference| Some((client.cached(&reference, cache)?, reference)));
+        let mut told = Vec::new();
+        for (pulled, reference) in kept.collect::<Vec<_>>() {
+            let name = reference.to_string();
+            let swapped = self.registry.swap_pulled(&name, &pulled.component);
+            self.references.settle(&name, swapped.as_ref().err().map(|refusal| Absence::Refused(refusal.to_string().into())));
+            told.push((reference, swapped));
+        }
+        if !told.is_empty() {
+            self.policies_changed();
+        }
+        told
+    }
+
+    /// Lets go of policies that were pulled and that no Service uses any more.
+    fn forget_pulled(&mut self) {
+        let unused = |name: &&Arc<str>| !self.controller.uses_policy(name);
+        let gone: BTreeSet<Arc<str>> = self.references.left().iter().filter(unused).cloned().collect();
+        if gone.is_empty() {
+            return;
+        }
+        gone.iter().for_each(|name| self.registry.forget_pulled(name));
+        self.references.forget(&gone);
+        self.policies_changed();
     }
 
     /// Whether the node's zone or labels changed: its policies are told, and the workers' instances must be made anew.
@@ -191,11 +260,14 @@ impl Core {
 
     /// Plans what is dirty; `None` when nothing is. `keep_going` is asked after each Service port; what is left then stays dirty.
     pub fn rebuild(&mut self, now_ms: u64, keep_going: &mut dyn FnMut() -> bool) -> Option<Update> {
+        let update = self.is_dirty().then(|| {
+            self.planners.set_now(now_ms);
+            self.controller.rebuild_while(&mut self.planners, now_ms, keep_going)
+        });
         if !self.is_dirty() {
-            return None;
+            self.forget_pulled();
         }
-        self.planners.set_now(now_ms);
-        Some(self.controller.rebuild_while(&mut self.planners, now_ms, keep_going))
+        update
     }
 
     /// All that is wrong with the files and with what they ask for, in one pass: for `check`.
@@ -211,6 +283,13 @@ impl Core {
     /// The registry that the plans come from.
     pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+}
+
+fn of_a_service(change: &Change) -> bool {
+    match change {
+        Change::Put(object) => matches!(object, Object::Service(_)),
+        Change::Delete(key) => key.kind == Kind::Service,
     }
 }
 

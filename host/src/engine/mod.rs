@@ -7,6 +7,8 @@ pub mod core;
 mod health;
 pub mod offline;
 mod options;
+mod pulls;
+mod references;
 mod report;
 mod run;
 

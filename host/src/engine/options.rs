@@ -8,6 +8,8 @@ use std::time::Duration;
 use crate::admin::Token;
 use crate::control;
 use crate::dataplane::UdpLimits;
+use crate::objects::reference::Repositories;
+use crate::oci;
 use crate::policy::limits::Limits;
 use crate::route::HashKey;
 
@@ -34,6 +36,12 @@ pub struct Options {
     pub policy_dir: Option<PathBuf>,
     /// Compiled policies, kept.
     pub policy_cache: Option<PathBuf>,
+    /// Where Services may name policies by reference.
+    pub policy_registries: Vec<Repositories>,
+    /// By whom they are pulled.
+    pub puller: oci::Client,
+    /// What was pulled, kept.
+    pub pulled: Option<oci::Cache>,
     /// Policies that may import WASI.
     pub wasi_grants: BTreeSet<String>,
     /// The sandbox's limits.

@@ -1,5 +1,6 @@
 //! Start and end of a host.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -12,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::control_loop::{self, Event, Wiring};
+use super::pulls::{self, Puller};
 use super::{Options, VipMode};
 use crate::admin::{self, Bound, EventLog, Handle, ProxyHealth, Readiness, health_checks};
 use crate::dataplane::anyip;
@@ -70,6 +72,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         let _ = policy_changes.blocking_send(Event::Policy(event));
     };
     let _policy_watch = directory.map(|directory| directory.watch(told)).transpose()?;
+    let (wanted, wanted_seen) = watch::channel(BTreeSet::new());
+    let puller =
+        Puller { client: options.puller.clone(), cache: options.pulled.clone(), registry: Arc::clone(&registry), told: changes.clone() };
+    let pulling = tokio::spawn(pulls::run(puller, wanted_seen));
     let files = Arc::new(Notify::new());
     let _file_watch = source::watch(&options.files, {
         let files = Arc::clone(&files);
@@ -108,6 +114,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         health,
         tables,
         files,
+        wanted,
         changes: changes.clone(),
         changes_seen,
     };
@@ -122,6 +129,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         _ = interrupted.recv() => stop(&changes, control_ended).await,
     };
     health_checks.abort();
+    pulling.abort();
     let _ = admin_stop.send(());
     let _ = admin_server.await;
     if control.join().is_err() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::model::{Drain, Labels, ServiceOptions, StageOptions};
 use super::probe_annotations;
 use super::problems::Checks;
+use super::reference::Reference;
 use super::spelling;
 use super::syntax;
 use super::tree::Field;
@@ -107,7 +108,7 @@ fn stage(options: &mut ServiceOptions, key: &str, value: &str, field: &Field<'_>
         }
         None => match policy_name(value) {
             Ok(()) => stage.policy = Some(value.to_owned()),
-            Err(message) => checks.error(field, message, "a policy is named as its file, without .wasm".to_owned()),
+            Err((message, remedy)) => checks.error(field, message, remedy),
         },
     }
 }
@@ -165,10 +166,15 @@ fn choice<'a>(field: &Field<'_>, value: &'a str, choices: &[&str], checks: &mut 
     None
 }
 
-fn policy_name(text: &str) -> Result<(), String> {
+/// A plain name, or a reference to a registry. What is wrong with it, and the remedy.
+fn policy_name(text: &str) -> Result<(), (String, String)> {
+    if Reference::is_meant(text) {
+        return text.parse::<Reference>().map(drop).map_err(|error| (error.what, error.remedy));
+    }
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if text.is_empty() || text.ends_with(".wasm") || text.len() > MAX_POLICY_NAME || !text.chars().all(allowed) {
-        return Err(format!("\"{text}\" is not a policy's name: 1 to {MAX_POLICY_NAME} letters, digits, '-', '_' and '.'"));
+        let message = format!("\"{text}\" is not a policy's name: 1 to {MAX_POLICY_NAME} letters, digits, '-', '_' and '.'");
+        return Err((message, "a policy is named as its file, without .wasm".to_owned()));
     }
     Ok(())
 }

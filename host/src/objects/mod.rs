@@ -16,6 +16,7 @@ mod probe_annotations;
 mod probes;
 mod problems;
 mod quantity;
+pub mod reference;
 mod review;
 mod service;
 mod service_addresses;

@@ -19,6 +19,23 @@ pub const DEFAULT_BALANCER: &str = "round-robin";
 pub struct Catalogue {
     /// By stage and name.
     pub entries: BTreeMap<(StageKind, Arc<str>), Entry>,
+    /// Policies in registries that Services name and that are not here, by reference.
+    pub absent: BTreeMap<Arc<str>, Absence>,
+}
+
+/// Why a policy in a registry is not here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Absence {
+    /// The operator has not allowed its registry.
+    NotAllowed,
+    /// It is on its way.
+    Awaited,
+    /// It is not in the cache, and nobody fetches it: in commands that open no socket.
+    NotKept,
+    /// It could not be pulled, and that is tried again.
+    Failed(Arc<str>),
+    /// It was pulled, and is not fit to serve.
+    Refused(Arc<str>),
 }
 
 /// What a name stands for now.
@@ -34,6 +51,11 @@ impl Catalogue {
     /// What `name` stands for in a stage.
     pub fn entry(&self, stage: StageKind, name: &str) -> Option<&Entry> {
         self.entries.get(&(stage, Arc::from(name)))
+    }
+
+    /// The stage of a policy of this name, whichever it is.
+    pub fn stage_of(&self, name: &str) -> Option<StageKind> {
+        self.entries.keys().find(|(_, known)| **known == *name).map(|(stage, _)| *stage)
     }
 
     /// The names that a stage can be given.

@@ -140,7 +140,7 @@ impl Registry {
             };
             ((named.stage, Arc::clone(name)), entry)
         });
-        Catalogue { entries: entries.collect() }
+        Catalogue { entries: entries.collect(), absent: BTreeMap::new() }
     }
 
     /// The versions in force and those behind them; no other can be planned with any more.
@@ -164,6 +164,24 @@ impl Registry {
     /// Why it was refused.
     pub fn swap(&self, name: &str, bytes: &[u8]) -> Result<Swapped, Refusal> {
         check_name(name)?;
+        self.put_in_force(name, bytes)
+    }
+
+    /// The same for a component that was pulled, under the reference by which annotations name it: never a plain name, so it is in nobody's
+    /// way.
+    ///
+    /// # Errors
+    /// Why it was refused.
+    pub fn swap_pulled(&self, reference: &str, bytes: &[u8]) -> Result<Swapped, Refusal> {
+        self.put_in_force(reference, bytes)
+    }
+
+    /// Takes out a policy that was pulled, and that nothing uses any more.
+    pub fn forget_pulled(&self, reference: &str) {
+        lock(&self.names).by_name.retain(|name, named| named.builtin || **name != *reference);
+    }
+
+    fn put_in_force(&self, name: &str, bytes: &[u8]) -> Result<Swapped, Refusal> {
         let _turn = lock(&self.checking);
         let digest = inspect::check_size(bytes.len() as u64, self.sandbox.limits()).map(|()| inspect::digest(bytes))?;
         let before = self.before(name, &digest)?;

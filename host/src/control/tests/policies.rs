@@ -1,7 +1,9 @@
 //! Policies by name, swapped, failing, out of bounds.
 
 use super::support::*;
+use crate::control::Update;
 use crate::objects::model::{Pod, Service, ServiceOptions, StageOptions};
+use crate::policy::catalogue::Absence;
 use crate::policy::contract::{Partition, StageKind};
 use crate::table::{MAX_CANDIDATE_SETS, Port, Subset, VersionId};
 
@@ -149,6 +151,47 @@ fn a_name_that_does_not_exist_is_told_with_those_that_do() {
     bench.controller.catalogue(known);
     bench.rebuild();
     assert_eq!(versions(&bench.port("fresh:80"), StageKind::Balancer).0, Some(NEW), "it is used once it is there");
+}
+
+/// A policy in a registry is told as what it is, until it comes.
+#[test]
+fn a_reference_is_told_as_what_becomes_of_it() {
+    const REFERENCE: &str = "r.example/team/p:1";
+    let mut bench = bench(StageKind::Balancer);
+    let absent = |absence| {
+        let mut known = catalogue();
+        swap(&mut known, StageKind::Balancer, "mine", OLD, None);
+        known.absent.insert(REFERENCE.into(), absence);
+        known
+    };
+    bench.controller.catalogue(absent(Absence::NotAllowed));
+    let update = bench.change(vec![Service { options: asks(StageKind::Balancer, REFERENCE, &[]), ..service("web") }.put()]);
+    let told =
+        |update: &Update| update.diagnostics.iter().map(|d| (d.message.clone(), d.remedy.clone().unwrap_or_default())).collect::<Vec<_>>();
+    let said = |what: &str, remedy: &str| vec![(format!("balancer {REFERENCE} {what}; mine is used instead"), remedy.to_owned())];
+    let flag = "start the host with --allow-policy-registry r.example, or with a path in it";
+    assert_eq!(told(&update), said("is in a registry that policies may not be pulled from", flag));
+    let cases = [
+        (Absence::Awaited, "is being pulled", "nothing: it takes over when it is there"),
+        (Absence::Failed("it is down".into()), "could not be pulled: it is down", "it is tried again by itself"),
+        (Absence::Refused("unsound".into()), "was pulled and refused: unsound", "name a version that is sound"),
+    ];
+    for (absence, what, remedy) in cases {
+        bench.controller.catalogue(absent(absence));
+        assert_eq!(told(&bench.rebuild()), said(what, remedy));
+        assert_eq!(versions(&bench.port("web:80"), StageKind::Balancer).0, Some(OLD), "what it had before goes on");
+        assert!(bench.controller.uses_policy("mine") && bench.controller.uses_policy(REFERENCE));
+    }
+    let mut known = catalogue();
+    swap(&mut known, StageKind::Selector, REFERENCE, NEW, None);
+    bench.controller.catalogue(known.clone());
+    assert!(told(&bench.rebuild())[0].0.contains("is a selector, not a balancer"));
+    known = catalogue();
+    swap(&mut known, StageKind::Balancer, REFERENCE, NEW, None);
+    bench.controller.catalogue(known);
+    assert_eq!(told(&bench.rebuild()), Vec::new());
+    assert_eq!(versions(&bench.port("web:80"), StageKind::Balancer).0, Some(NEW));
+    assert!(!bench.controller.uses_policy("mine"), "nothing goes on with it any more");
 }
 
 #[test]

@@ -240,6 +240,14 @@ fn annotations() {
             "pointsman.dev/balancer: maglev.wasm",
             "balancer]: \"maglev.wasm\" is not a policy's name: 1 to 63 letters, digits, '-', '_' and '.'\n  help: a policy is named as its file, without .wasm",
         ),
+        (
+            "pointsman.dev/balancer: team/maglev:1.0",
+            "balancer]: \"team\" does not look like a registry\n  help: begin with its host: registry.example/team/policy:1.0; one without a dot needs its port",
+        ),
+        (
+            "pointsman.dev/selector: registry.example/team/p",
+            "selector]: \"registry.example/team/p\" names no version\n  help: add a tag, registry.example/team/p:1.0, or a digest, registry.example/team/p@sha256:…",
+        ),
     ] {
         let found = shown(&parsed(&annotated(annotation)).diagnostics);
         let column = 7 + annotation.find(':').unwrap();

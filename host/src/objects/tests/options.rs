@@ -40,6 +40,17 @@ fn draining() {
     }
 }
 
+/// A plain name, or a reference to a registry, which may be longer than a name.
+#[test]
+fn policies_by_name_and_by_reference() {
+    let digest = format!("registry.example:5000/team/a/b/c@sha256:{}", "0".repeat(64));
+    for text in ["maglev", "registry.example/team/maglev:1.0", &digest] {
+        let options = options(&[("balancer", text), ("balancer.table-size", "251")]);
+        assert_eq!(options.balancer.policy.as_deref(), Some(text));
+        assert_eq!(options.balancer.settings["table-size"], "251");
+    }
+}
+
 #[test]
 fn udp_idle_timeouts() {
     assert_eq!(options(&[("udp-idle-timeout", "90s")]).udp_idle_timeout, Some(Duration::from_secs(90)));

@@ -1,0 +1,195 @@
+//! `pointsman policy push` and `pointsman policy pull`: policies to and from OCI registries.
+
+use std::fs::File;
+use std::io::{self, Read, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail, ensure};
+
+use super::args::PolicyArgs;
+use crate::objects::reference::Reference;
+use crate::oci::{Artifact, Cache, Client, Login, Logins, Options, default_folder};
+use crate::policy::Limits;
+use crate::policy::inspect::{Inspection, inspect};
+
+/// Bytes of a component: the most that any host takes, by opt-in.
+const MAX_COMPONENT_BYTES: usize = 32 << 20;
+/// Bytes of a password or token.
+const MAX_PASSWORD_BYTES: u64 = 64 << 10;
+
+/// How every file of WebAssembly begins.
+const MAGIC: &[u8] = b"\0asm";
+
+/// Who one is at the registry, and how it is spoken to.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "The registry")]
+pub struct RegistryArgs {
+    /// The user [default: as `docker login` or `podman login` left it in ~/.docker/config.json]
+    #[arg(long, value_name = "USER", requires = "password_file")]
+    pub username: Option<String>,
+    /// The file with the user's password or token; - is standard input
+    #[arg(long, value_name = "FILE", requires = "username")]
+    pub password_file: Option<PathBuf>,
+    /// Speak HTTP without TLS. On this machine that is done anyway, where the registry knows no TLS
+    #[arg(long)]
+    pub plain_http: bool,
+}
+
+/// What `policy push` is told.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  pointsman policy push registry.example/team/fill-first:1.0 fill-first.wasm
+  pointsman policy push 127.0.0.1:5000/fill-first:1.0 fill-first.wasm")]
+pub struct PushArgs {
+    /// Where to: a host, a repository, and a tag
+    #[arg(value_name = "REFERENCE")]
+    pub reference: Reference,
+    /// The component
+    pub file: PathBuf,
+    /// The registry.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+}
+
+/// What `policy pull` is told.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:
+  pointsman policy pull registry.example/team/fill-first:1.0
+  pointsman policy pull registry.example/team/fill-first@sha256:… -o policies/fill-first.wasm")]
+pub struct PullArgs {
+    /// Where from: a host, a repository, and a tag or a digest
+    #[arg(value_name = "REFERENCE")]
+    pub reference: Reference,
+    /// The file to write; one that is there is replaced [default: the repository's last part, with .wasm, if there is no such file]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Where what was pulled is kept, as `run` has it [default: ~/.cache/pointsman]
+    #[arg(long, value_name = "DIR")]
+    pub policy_cache: Option<PathBuf>,
+    /// The registry.
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+}
+
+/// Puts a component into a registry.
+///
+/// # Errors
+/// The file is no policy, or the registry does not take it.
+pub(super) async fn push(args: PushArgs) -> anyhow::Result<()> {
+    let component = component(&args.file)?;
+    let found = looked_at(&component).with_context(|| format!("{} is not pushed", args.file.display()))?;
+    let artifact = Artifact::of_component(component.into(), &found.exports, &found.imports)?;
+    let digest = client(&args.registry)?.push(&args.reference, &artifact).await?;
+    say(&args.reference.pinned(digest))
+}
+
+/// Fetches a component from a registry.
+///
+/// # Errors
+/// It is not to be had, or the file cannot be written.
+pub(super) async fn pull(args: PullArgs) -> anyhow::Result<()> {
+    let file = match args.output {
+        Some(file) => file,
+        None => {
+            let name = args.reference.repository().rsplit('/').next().unwrap_or_default();
+            let file = PathBuf::from(format!("{name}.wasm"));
+            ensure!(!file.exists(), "{} is there already: say -o {} to replace it, or another file", file.display(), file.display());
+            file
+        }
+    };
+    let cache = cache(args.policy_cache.as_deref())?;
+    let pulled = client(&args.registry)?.pull(&args.reference, cache.as_ref()).await?;
+    write(&file, &pulled.component).with_context(|| format!("writing {}", file.display()))?;
+    writeln!(io::stderr(), "{} has {} bytes", file.display(), pulled.component.len())?;
+    say(&pulled.reference)
+}
+
+/// By whom a host pulls: as Docker's configuration says, and with TLS but for this machine.
+pub(super) fn puller(args: &PolicyArgs) -> Client {
+    let max_component_bytes = args.sandbox.policy_component_size.min(MAX_COMPONENT_BYTES as u64);
+    Client::new(Options { plain_http: false, logins: Logins::of_environment(), max_component_bytes })
+}
+
+/// What a host pulled before; none where no Service may name a policy by reference.
+///
+/// # Errors
+/// The folder that was named cannot be used.
+pub(super) fn kept(args: &PolicyArgs) -> anyhow::Result<Option<Cache>> {
+    if args.allow_policy_registry.is_empty() { Ok(None) } else { cache(args.policy_cache.as_deref()) }
+}
+
+/// The folder of what is pulled. Where nobody named one and there is none to be had, nothing is kept.
+///
+/// # Errors
+/// The folder that was named cannot be used.
+fn cache(named: Option<&Path>) -> anyhow::Result<Option<Cache>> {
+    match named {
+        Some(folder) => Ok(Some(Cache::open(folder).with_context(|| format!("--policy-cache {}", folder.display()))?)),
+        None => Ok(default_folder().and_then(|folder| Cache::open(&folder).ok())),
+    }
+}
+
+fn client(args: &RegistryArgs) -> anyhow::Result<Client> {
+    let logins = match (&args.username, &args.password_file) {
+        (Some(username), Some(file)) => {
+            let password = password(file).with_context(|| format!("--password-file {}", file.display()))?;
+            Logins::Given(Login::new(username, &password).map_err(|why| anyhow!("--username, --password-file: {why}"))?)
+        }
+        _ => Logins::of_environment(),
+    };
+    Ok(Client::new(Options { plain_http: args.plain_http, logins, max_component_bytes: MAX_COMPONENT_BYTES as u64 }))
+}
+
+/// Without the end of line that editors add.
+fn password(file: &Path) -> anyhow::Result<String> {
+    let mut password = String::new();
+    if file == Path::new("-") {
+        io::stdin().lock().take(MAX_PASSWORD_BYTES).read_to_string(&mut password)?;
+    } else {
+        File::open(file)?.take(MAX_PASSWORD_BYTES).read_to_string(&mut password)?;
+    }
+    Ok(password.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn component(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let limit = MAX_COMPONENT_BYTES as u64 + 1;
+    File::open(file).and_then(|file| file.take(limit).read_to_end(&mut bytes)).with_context(|| format!("reading {}", file.display()))?;
+    if bytes.len() > MAX_COMPONENT_BYTES {
+        bail!("{} is larger than {} MiB: no host takes that; strip it with `wasm-tools strip`", file.display(), MAX_COMPONENT_BYTES >> 20);
+    }
+    Ok(bytes)
+}
+
+/// Whether it is a policy at all. Other limits are those of the host that will pull it.
+fn looked_at(component: &[u8]) -> anyhow::Result<Inspection> {
+    ensure!(component.starts_with(MAGIC), "it is no WebAssembly at all");
+    let limits = Limits {
+        component_bytes: MAX_COMPONENT_BYTES,
+        modules: usize::MAX,
+        functions: usize::MAX,
+        body_bytes: usize::MAX,
+        memory_bytes: usize::MAX,
+        ..Limits::default()
+    };
+    let inspection = inspect(component, &limits)?;
+    inspection.shape(&limits, true)?;
+    Ok(inspection)
+}
+
+/// Beside its place and then into it, so that a host that watches the folder never sees a half.
+fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let permissions = std::fs::Permissions::from_mode(0o644);
+    let mut draft = tempfile::Builder::new().permissions(permissions).tempfile_in(folder)?;
+    draft.write_all(bytes)?;
+    draft.persist(file)?;
+    Ok(())
+}
+
+/// Alone on standard output, so that a script can take it.
+fn say(reference: &Reference) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{reference}").and_then(|()| out.flush()).context("writing to standard output")
+}
