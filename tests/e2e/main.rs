@@ -7,6 +7,7 @@ mod commands;
 mod databases;
 mod draining;
 mod failures;
+mod first_balancer;
 mod lifecycle;
 mod load;
 mod mistakes;
