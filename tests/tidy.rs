@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 /// A module of `host/src`, and those it may import besides itself.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("objects", &[]),
     ("store", &["objects"]),
     ("source", &["objects", "store"]),
@@ -19,6 +19,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("dataplane", &["table", "policy", "route", "observe", "sys"]),
     ("admin", &["objects", "table", "policy", "observe"]),
     ("sys", &[]),
+    ("workbench", &["objects", "table", "policy", "route", "observe"]),
     ("engine", ALL_BUT_CLI),
     ("cli", ALL),
 ];
@@ -26,8 +27,22 @@ const ARROWS: [(&str, &[&str]); 14] = [
 const ALL_BUT_CLI: &[&str] =
     &["objects", "store", "source", "table", "policy", "control", "route", "observe", "probe", "dataplane", "admin", "sys"];
 
-const ALL: &[&str] =
-    &["objects", "store", "source", "table", "policy", "control", "route", "observe", "probe", "dataplane", "admin", "sys", "engine"];
+const ALL: &[&str] = &[
+    "objects",
+    "store",
+    "source",
+    "table",
+    "policy",
+    "control",
+    "route",
+    "observe",
+    "probe",
+    "dataplane",
+    "admin",
+    "sys",
+    "engine",
+    "workbench",
+];
 
 /// All that `policy` may import from `sys`: machine code is loaded by an unsafe call.
 const POLICY_MAY_IMPORT_FROM_SYS: &str = "crate::sys::artifact";

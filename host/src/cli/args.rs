@@ -11,8 +11,8 @@ use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ipnet::IpNet;
 
-use super::inspect;
 use super::values::{self, ClientAddress, Target};
+use super::{inspect, project};
 use crate::admin;
 use crate::policy::Limits;
 
@@ -134,6 +134,9 @@ pub struct PolicyArgs {
     /// This policy may import WASI: an empty world without files, network, environment or clock of its own
     #[arg(long, value_name = "NAME")]
     pub grant_wasi: Vec<String>,
+    /// This policy may bring a language runtime along, as those in JavaScript and Python do: larger, slower to load, more fuel a decision
+    #[arg(long, value_name = "NAME")]
+    pub large_policy: Vec<String>,
     /// Limits.
     #[command(flatten)]
     pub sandbox: SandboxArgs,
@@ -438,6 +441,12 @@ Examples:
 /// What can be done with policies.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
+    /// Write a project: a policy that builds, with tests
+    New(project::NewArgs),
+    /// Build a project's component, with the language's own toolchain
+    Build(project::BuildArgs),
+    /// Run a Rust project's tests in the sandbox; cargo calls this
+    RunTests(project::RunTestsArgs),
     /// Show what a component is, what it needs, and whether it is fit to serve
     Inspect(inspect::Args),
     /// Put a component in force under a name, in a running engine

@@ -50,6 +50,7 @@ fn options(args: RunArgs) -> anyhow::Result<Options> {
         policy_dir: policies.policy_dir.clone(),
         policy_cache: policies.policy_cache.clone(),
         wasi_grants: policies.grant_wasi.iter().cloned().collect(),
+        large_policies: policies.large_policy.iter().cloned().collect(),
         admin: args.admin,
         token: args.admin_token_file.as_deref().map(Token::from_file).transpose()?,
         decision_log: args.decision_log.clone(),

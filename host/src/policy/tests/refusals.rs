@@ -9,14 +9,14 @@ use crate::policy::inspect::inspect;
 use crate::policy::registry::try_out;
 
 fn refusal(bytes: &[u8]) -> String {
-    try_out(&SANDBOX, "p", bytes, false).map(|_| ()).unwrap_err().to_string()
+    try_out(&SANDBOX, "p", bytes, Grants::default()).map(|_| ()).unwrap_err().to_string()
 }
 
 #[test]
 fn every_built_in_policy_passes_its_self_test() {
     for component in BUILT_IN {
         let (policy, cost) =
-            try_out(&SANDBOX, component.name, component.bytes, false).unwrap_or_else(|r| panic!("{}: {r}", component.name));
+            try_out(&SANDBOX, component.name, component.bytes, Grants::default()).unwrap_or_else(|r| panic!("{}: {r}", component.name));
         assert_eq!(policy.description().name, component.name);
         assert!(cost.decisions >= 10_000, "{}", component.name);
         assert!(cost.fuel_max < SANDBOX.limits().hot_fuel / 2, "{} is close to the limit: {cost:?}", component.name);
@@ -48,7 +48,7 @@ fn one_flipped_byte_is_refused_or_harmless() {
         let mut bytes = whole.to_vec();
         bytes[at] ^= 0x41;
         // Some bytes are data or names: then it may even pass. What it must not do is panic, or hang.
-        let _ = try_out(&SANDBOX, "p", &bytes, false);
+        let _ = try_out(&SANDBOX, "p", &bytes, Grants::default());
     }
 }
 
@@ -84,11 +84,11 @@ fn features_that_are_off_are_refused_by_name() {
         ("relaxed SIMD", &[function_type, function, swizzle]),
     ];
     for (feature, sections) in cases {
-        let why = SANDBOX.compile(&with_module(sections)).map(|_| ()).unwrap_err().to_string();
+        let why = SANDBOX.compile(&with_module(sections), SANDBOX.limits()).map(|_| ()).unwrap_err().to_string();
         assert!(why.contains(feature), "{feature}: {why}");
     }
     let plain = with_module(&[function_type, function, &[10, 4, 1, 2, 0, 0x0b]]);
-    assert!(SANDBOX.compile(&plain).is_ok(), "a module that uses none of them");
+    assert!(SANDBOX.compile(&plain, SANDBOX.limits()).is_ok(), "a module that uses none of them");
 }
 
 #[test]
