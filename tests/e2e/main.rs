@@ -12,6 +12,7 @@ mod load;
 mod mistakes;
 mod nodes;
 mod pods;
+mod projects;
 mod readiness;
 mod service_types;
 mod site;

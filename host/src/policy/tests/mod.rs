@@ -16,7 +16,7 @@ use super::compile::Compiler;
 use super::contract::{Endpoint, ServicePort, StageKind, Subset};
 use super::instance::Instance;
 use super::loaded::{Candidate, LoadedPolicy, Surroundings};
-use super::{Grants, Limits, Refusal, Sandbox};
+use super::{Grants, Limits, Refusal, Runtime, Sandbox};
 use crate::table::{self, CandidateSet, Fallback, Load, Planned, Port, PortOptions, Stage, Table, VersionId};
 
 /// One engine for all tests.

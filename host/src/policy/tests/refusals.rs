@@ -6,7 +6,7 @@ use pointsman_guests::BUILT_IN;
 
 use super::*;
 use crate::policy::inspect::inspect;
-use crate::policy::registry::try_out;
+use crate::policy::registry::{Registry, RegistryOptions, try_out};
 
 fn refusal(bytes: &[u8]) -> String {
     try_out(&SANDBOX, "p", bytes, Grants::default()).map(|_| ()).unwrap_err().to_string()
@@ -115,6 +115,48 @@ fn another_version_of_the_contract_is_named() {
     places.into_iter().for_each(|at| bytes[at..at + new.len()].copy_from_slice(new));
     let why = refusal(&bytes);
     assert!(why.contains("built for pointsman:policy@0.9.0, and this host speaks 0.1.0"), "{why}");
+}
+
+/// A component that does nothing else than another, but is larger: a custom section more.
+fn padded(name: &str, bytes: u32) -> Vec<u8> {
+    let mut length = Vec::new();
+    let mut rest = bytes + 1;
+    while rest >= 0x80 {
+        length.push((rest & 0x7f) as u8 | 0x80);
+        rest >>= 7;
+    }
+    length.push(rest as u8);
+    // Of no name.
+    [component(name), &[0], &length, &vec![0; bytes as usize + 1]].concat()
+}
+
+#[test]
+fn a_large_component_is_served_by_grant_and_the_refusal_says_so() {
+    let bytes = padded("maglev", 3 << 20);
+    let why = refusal(&bytes);
+    assert!(why.starts_with("component size in bytes: ") && why.contains("--large-policy NAME"), "{why}");
+    let large = Grants { runtime: Runtime::Large, ..Grants::default() };
+    let (policy, _) = try_out(&SANDBOX, "p", &bytes, large).unwrap();
+    assert_eq!(policy.limits().hot_fuel, SANDBOX.limits().large().hot_fuel);
+    let too_large = try_out(&SANDBOX, "p", &padded("maglev", 33 << 20), large).map(|_| ()).unwrap_err().to_string();
+    assert!(too_large.contains("33554432") && !too_large.contains("--large-policy"), "{too_large}");
+}
+
+#[test]
+fn a_grant_is_to_a_name() {
+    let bytes = padded("maglev", 3 << 20);
+    let options = RegistryOptions { large: ["big".to_owned()].into(), ..RegistryOptions::default() };
+    let registry = Registry::new(Arc::clone(&SANDBOX), options);
+    assert!(registry.swap("big", &bytes).unwrap().changed);
+    assert!(matches!(registry.swap("small", &bytes), Err(Refusal::OverLimit { .. })));
+}
+
+#[test]
+fn large_limits_are_never_below_the_normal_ones() {
+    let generous = Limits { memory_bytes: 1 << 30, hot_fuel: 1 << 40, ..Limits::default() };
+    assert_eq!((generous.large().memory_bytes, generous.large().hot_fuel), (1 << 30, 1 << 40));
+    assert_eq!(Limits::default().large().memory_bytes, 256 << 20);
+    assert_eq!(Limits::default().large().large(), Limits::default().large());
 }
 
 #[test]

@@ -72,7 +72,7 @@ impl<'a> Harness<'a> {
         };
         let fuel = limits.planner_fuel.saturating_sub(store.get_fuel().map_err(plain)?);
         let stdout = output.stdout();
-        let text = output.stderr() + &own(&stdout) + &store.data().log;
+        let text = output.stderr() + own(&stdout) + &store.data().log;
         Ok((Ran { verdict, output: text, fuel }, stdout))
     }
 }
@@ -100,11 +100,11 @@ fn names(listing: &str) -> Option<Vec<String>> {
     Some(listing.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
 }
 
-/// What a test wrote, without what libtest writes around it.
-fn own(stdout: &str) -> String {
-    let around = ["running ", "test ", "test result: "];
-    let lines = stdout.lines().filter(|line| !line.is_empty() && !around.iter().any(|start| line.starts_with(start)));
-    lines.map(|line| format!("{line}\n")).collect()
+/// What a test wrote, without what libtest writes around it: `test NAME ... ` before, the verdict and a summary after.
+fn own(stdout: &str) -> &str {
+    let Some((_, from)) = stdout.strip_prefix("\nrunning 1 test\n").and_then(|rest| rest.split_once(" ... ")) else { return stdout };
+    let Some((own, _)) = from.rsplit_once("\n\ntest result: ") else { return from };
+    ["ok", "ignored", "FAILED"].iter().find_map(|verdict| own.strip_suffix(verdict)).unwrap_or(own)
 }
 
 #[cfg(test)]
@@ -122,6 +122,9 @@ mod tests {
 
     #[test]
     fn what_a_test_writes_is_kept() {
-        assert_eq!(own("\nrunning 1 test\ntest a ... mine\nok\n\ntest result: ok. 1 passed\n"), "ok\n");
+        assert_eq!(own("\nrunning 1 test\ntest a ... mine\ntoo\nok\n\ntest result: ok. 1 passed\n\n"), "mine\ntoo\n");
+        assert_eq!(own("\nrunning 1 test\ntest a ... ok\n\ntest result: ok. 1 passed\n\n"), "");
+        assert_eq!(own("\nrunning 1 test\ntest a ... mine"), "mine", "it was ended");
+        assert_eq!(own("a program's"), "a program's");
     }
 }
