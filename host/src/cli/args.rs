@@ -446,9 +446,9 @@ pub enum PolicyCommand {
     /// Build a project's component, with the language's own toolchain
     Build(project::BuildArgs),
     /// Run a Rust project's tests in the sandbox; cargo calls this
-    RunTests(project::RunTestsArgs),
+    RunTests(Box<project::RunTestsArgs>),
     /// Show what a component is, what it needs, and whether it is fit to serve
-    Inspect(inspect::Args),
+    Inspect(Box<inspect::Args>),
     /// Put a component in force under a name, in a running engine
     ///
     /// The engine checks, compiles and tests it first; if it is not fit, the version in force goes on and the reason is shown. Established

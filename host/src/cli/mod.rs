@@ -52,7 +52,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Policy(PolicyCommand::New(args)) => project::new(&args),
         Command::Policy(PolicyCommand::Build(args)) => project::build(&args),
         Command::Policy(PolicyCommand::RunTests(args)) => project::run_tests(&args),
-        Command::Policy(PolicyCommand::Inspect(args)) => inspect::run(args, cli.color),
+        Command::Policy(PolicyCommand::Inspect(args)) => inspect::run(*args, cli.color),
         Command::Policy(PolicyCommand::Swap(args)) => block_on(policy::swap(args)).map(done),
         Command::Policy(PolicyCommand::Rollback(args)) => block_on(policy::rollback(args)).map(done),
         Command::Policy(PolicyCommand::List(args)) => block_on(policy::list(args)).map(done),
