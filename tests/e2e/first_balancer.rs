@@ -65,7 +65,9 @@ fn the_page_does_what_it_says() -> Result<()> {
     let output = command.env("CARGO_NET_OFFLINE", "true").stdin(Stdio::null()).output()?;
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(output.status.success(), "{}: {said}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
-    for promised in ["policy test: holds", "policy check: holds", "my-canary.wasm: a balancer in Rust", "is in force", "\"name\":\"canary\""] {
+    for promised in
+        ["policy test: holds", "policy check: holds", "my-canary.wasm: a balancer in Rust", "is in force", "\"name\":\"canary\""]
+    {
         ensure!(said.contains(promised), "the page's commands do not say {promised:?}:\n{said}");
     }
     Ok(())

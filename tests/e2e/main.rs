@@ -14,6 +14,7 @@ mod mistakes;
 mod nodes;
 mod oci;
 mod pods;
+mod projects;
 mod readiness;
 mod reports;
 mod service_types;

@@ -37,7 +37,28 @@ fn main() -> Result<()> {
         }
         writeln!(source, "];")?;
     }
-    fs::write(out.join("components.rs"), source).context("cannot write components.rs")
+    fs::write(out.join("components.rs"), source).context("cannot write components.rs")?;
+    fs::write(out.join("sdk.rs"), sdk(&root.join("guest-policies/sdk/src"))?).context("cannot write sdk.rs")
+}
+
+/// The sources of the SDK, for projects that bring it along.
+fn sdk(folder: &Path) -> Result<String> {
+    let mut source = String::from("/// The sources of the SDK: paths below `src`, and texts.\npub const SDK: &[(&str, &str)] = &[\n");
+    let mut folders = vec![folder.to_owned()];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))? {
+            let path = entry?.path();
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    for path in files {
+        let below = path.strip_prefix(folder)?;
+        writeln!(source, "    ({below:?}, include_str!({path:?})),")?;
+    }
+    source.push_str("];\n");
+    Ok(source)
 }
 
 /// Runs cargo in the guest workspace; returns the folder with the modules.

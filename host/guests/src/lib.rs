@@ -31,6 +31,13 @@ impl Component {
 }
 
 include!(concat!(env!("OUT_DIR"), "/components.rs"));
+include!(concat!(env!("OUT_DIR"), "/sdk.rs"));
+
+/// The contract: `wit/policy.wit`.
+pub const CONTRACT: &str = include_str!("../../../wit/policy.wit");
+
+/// The versions of everything that the policies are made of: `guest-policies/Cargo.lock`.
+pub const GUEST_LOCK: &str = include_str!("../../../guest-policies/Cargo.lock");
 
 #[cfg(test)]
 mod tests {

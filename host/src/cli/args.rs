@@ -12,7 +12,7 @@ use clap_complete::Shell;
 use ipnet::IpNet;
 
 use super::values::{self, ClientAddress, Target};
-use super::{inspect, oci, workbench};
+use super::{inspect, oci, project, workbench};
 use crate::admin;
 use crate::objects::reference::Repositories;
 use crate::policy::Limits;
@@ -138,6 +138,9 @@ pub struct PolicyArgs {
     /// This policy may import WASI: an empty world without files, network, environment or clock of its own
     #[arg(long, value_name = "NAME")]
     pub grant_wasi: Vec<String>,
+    /// This policy may bring a language runtime along, as those in JavaScript and Python do: larger, slower to load, more fuel a decision
+    #[arg(long, value_name = "NAME")]
+    pub large_policy: Vec<String>,
     /// Limits.
     #[command(flatten)]
     pub sandbox: SandboxArgs,
@@ -442,33 +445,39 @@ Examples:
 /// What can be done with policies.
 #[derive(Debug, Subcommand)]
 pub enum PolicyCommand {
+    /// Write a project: a policy that builds, with tests
+    New(project::NewArgs),
+    /// Build a project's component, with the language's own toolchain
+    Build(project::BuildArgs),
+    /// Run a Rust project's tests in the sandbox; cargo calls this
+    RunTests(Box<project::RunTestsArgs>),
     /// Show what a component is, what it needs, and whether it is fit to serve
-    Inspect(inspect::Args),
+    Inspect(Box<inspect::Args>),
     /// Run a policy's tests
     ///
     /// A test is data: which endpoints there are, who connects, what changes, what must hold (docs/testing.md). Each runs with fresh instances,
     /// on the way of a real connection (objects, plans, the three stages), without sockets.
-    Test(workbench::test::Args),
+    Test(Box<workbench::test::Args>),
     /// Hold a balancer to the laws of its class
     ///
     /// Every balancer answers with endpoints of its set, the same to the same calls, whatever it is given; and each class promises more: that few
     /// clients move, that shares follow weights, that a loaded endpoint is avoided. docs/testing.md has them all.
-    Check(workbench::check::Args),
+    Check(Box<workbench::check::Args>),
     /// Measure what a balancer costs, by the number of endpoints
     ///
     /// Fuel of plans, adoptions and decisions is the same on every machine; nanoseconds are this machine's, and change from run to run. Ends with
     /// 1 where something is over its budget: the host's limits, or what the flags say.
-    Cost(workbench::cost::Args),
+    Cost(Box<workbench::cost::Args>),
     /// Simulate a balancer in a scenario, alone or against others
     ///
     /// Connections, endpoints and what happens to them, in virtual time, under many seeds: closed-loop, so a policy's own choices are the load that
     /// it meets (docs/simulator.md).
-    Sim(workbench::sim::Args),
+    Sim(Box<workbench::sim::Args>),
     /// Look for input that makes a balancer fault, and make it small
     ///
     /// Draws tables, loads, outcomes and connections with the ends of every range in them, until something goes wrong: a trap, a limit, a slot
     /// that is not of the set, no opinion without need, two instances that differ. Shows the smallest input that still does it.
-    Fuzz(workbench::fuzz::Args),
+    Fuzz(Box<workbench::fuzz::Args>),
     /// Put a component in force under a name, in a running engine
     ///
     /// The engine checks, compiles and tests it first; if it is not fit, the version in force goes on and the reason is shown. Established

@@ -7,14 +7,16 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use clap::ColorChoice;
 use pointsman_guests::BUILT_IN;
 use serde::Serialize;
 
 use super::args::{OutputFormat, SandboxArgs};
+use super::color;
 use crate::policy::compile::Compiler;
 use crate::policy::inspect::{Inspection, Measure, check_size, inspect};
 use crate::policy::registry::try_out;
-use crate::policy::{Cost, Limits, Refusal, Sandbox};
+use crate::policy::{Cost, Grants, Limits, Refusal, Runtime, Sandbox};
 
 /// Show what a component is, what it needs, and whether it is fit to serve.
 ///
@@ -29,6 +31,9 @@ pub struct Args {
     /// Judge it as if it were granted WASI (`run --grant-wasi NAME`)
     #[arg(long)]
     pub grant_wasi: bool,
+    /// Judge it as one that brings a language runtime along (`run --large-policy NAME`)
+    #[arg(long)]
+    pub large: bool,
     /// How the report is written
     #[arg(short, long, value_name = "FORMAT", default_value = "text")]
     pub output: OutputFormat,
@@ -41,13 +46,15 @@ pub struct Args {
 ///
 /// # Errors
 /// The component cannot be read.
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let limits = args.sandbox.limits();
+pub fn run(args: Args, color: ColorChoice) -> anyhow::Result<ExitCode> {
+    let normal = args.sandbox.limits();
+    let grants = Grants { wasi: args.grant_wasi, runtime: if args.large { Runtime::Large } else { Runtime::Normal } };
+    let limits = if args.large { normal.large() } else { normal.clone() };
     let (name, bytes) = read(&args.component, &limits)?;
-    let report = bytes.map_or_else(|refusal| Report::refused(&name, &refusal), |bytes| Report::new(&name, &bytes, limits, args.grant_wasi));
+    let report = bytes.map_or_else(|refusal| Report::refused(&name, &refusal), |bytes| Report::new(&name, &bytes, &normal, grants));
     let text = match args.output {
         OutputFormat::Json => serde_json::to_string_pretty(&report)? + "\n",
-        OutputFormat::Text => report.text(),
+        OutputFormat::Text => report.text(color::wanted(color, &io::stdout())),
     };
     io::stdout().lock().write_all(text.as_bytes())?;
     Ok(if report.refused.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -76,6 +83,10 @@ fn read(component: &str, limits: &Limits) -> anyhow::Result<(String, Result<Vec<
     Ok((name, Ok(bytes)))
 }
 
+fn red(text: &str, colored: bool) -> String {
+    if colored { format!("\x1b[31m{text}\x1b[0m") } else { text.to_owned() }
+}
+
 /// What is said of a component.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -88,10 +99,27 @@ struct Report {
     #[serde(flatten)]
     inspection: Option<Inspection>,
     /// Each measured value beside its limit.
-    limits: Vec<Measure>,
+    limits: Vec<Row>,
     cost: Option<Cost>,
     /// Why it would be refused.
     refused: Option<String>,
+}
+
+/// A measured value beside its limit.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+struct Row {
+    #[serde(flatten)]
+    measure: Measure,
+    /// The limit of policies that were granted nothing, where the value is over it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    over_normal: Option<u64>,
+}
+
+impl Row {
+    fn new(measure: Measure, normal: u64) -> Self {
+        Self { over_normal: (measure.limit > normal && measure.measured > normal).then_some(normal), measure }
+    }
 }
 
 impl Report {
@@ -109,32 +137,34 @@ impl Report {
         }
     }
 
-    fn new(name: &str, bytes: &[u8], limits: Limits, grant_wasi: bool) -> Self {
+    fn new(name: &str, bytes: &[u8], normal: &Limits, grants: Grants) -> Self {
+        let limits = if grants.runtime == Runtime::Large { normal.large() } else { normal.clone() };
         let inspection = match inspect(bytes, &limits) {
             Ok(inspection) => inspection,
             Err(refusal) => return Self::refused(name, &refusal),
         };
         let mut report = Self { refused: None, ..Self::refused(name, &Refusal::CoreModule) };
-        report.limits.extend(inspection.measures(&limits));
-        let shape = inspection.shape(&limits, grant_wasi);
+        let measures = inspection.measures(&limits).into_iter().zip(inspection.measures(normal));
+        report.limits.extend(measures.map(|(measure, normal)| Row::new(measure, normal.limit)));
+        let shape = inspection.shape(&limits, grants.wasi);
         report.inspection = Some(inspection);
         if let Ok(shape) = shape {
             report.stage = Some(shape.stage.name());
             report.learns = shape.learns;
         }
-        let hot_fuel = limits.hot_fuel;
-        let memory = limits.memory_bytes as u64;
         let tried = shape.and_then(|_| {
-            let sandbox = Sandbox::new(limits, Compiler::of_this_program())?;
-            try_out(&sandbox, name, bytes, grant_wasi)
+            let sandbox = Sandbox::new(normal.clone(), Compiler::of_this_program())?;
+            try_out(&sandbox, name, bytes, grants)
         });
         match tried {
             Ok((policy, cost)) => {
                 let description = policy.description();
                 report.version = Some(description.version.clone());
                 report.summary = Some(description.summary.clone());
-                report.limits.push(Measure { what: "most fuel of a decision", measured: cost.fuel_max, limit: hot_fuel });
-                report.limits.push(Measure { what: "most memory in bytes", measured: cost.memory_peak_bytes, limit: memory });
+                let fuel = Measure { what: "most fuel of a decision", measured: cost.fuel_max, limit: limits.hot_fuel };
+                let (measured, limit) = (cost.memory_peak_bytes, limits.memory_bytes as u64);
+                let memory = Measure { what: "most memory in bytes", measured, limit };
+                report.limits.extend([Row::new(fuel, normal.hot_fuel), Row::new(memory, normal.memory_bytes as u64)]);
                 report.cost = Some(cost);
             }
             Err(refusal) => report.refused = Some(refusal.to_string()),
@@ -142,7 +172,7 @@ impl Report {
         report
     }
 
-    fn text(&self) -> String {
+    fn text(&self, colored: bool) -> String {
         let mut text = String::new();
         let mut line = |key: &str, value: &str| {
             let _ = writeln!(text, "{key:<10} {value}");
@@ -164,9 +194,10 @@ impl Report {
         if !self.limits.is_empty() {
             let _ = writeln!(text, "{:<34} {:>12} {:>12}", "measured", "value", "limit");
         }
-        for Measure { what, measured, limit } in &self.limits {
+        for Row { measure: Measure { what, measured, limit }, over_normal } in &self.limits {
             let over = if measured > limit { "  over" } else { "" };
-            let _ = writeln!(text, "  {what:<32} {measured:>12} {limit:>12}{over}");
+            let beside = over_normal.map(|normal| red(&format!("  over the normal {normal}"), colored)).unwrap_or_default();
+            let _ = writeln!(text, "  {what:<32} {measured:>12} {limit:>12}{over}{beside}");
         }
         let _ = match &self.refused {
             None => writeln!(text, "fit to serve"),

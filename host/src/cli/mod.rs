@@ -10,6 +10,7 @@ mod config;
 pub mod inspect;
 pub mod oci;
 mod policy;
+pub mod project;
 mod route;
 mod run;
 mod setup;
@@ -50,12 +51,15 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Route(args) => route::run(*args),
         Command::Check(args) => check::run(*args, cli.color),
         Command::Backend(args) => block_on(backend::run(args)).map(done),
-        Command::Policy(PolicyCommand::Inspect(args)) => inspect::run(args),
         Command::Policy(PolicyCommand::Test(args)) => workbench::test::run(&args),
         Command::Policy(PolicyCommand::Check(args)) => workbench::check::run(&args),
         Command::Policy(PolicyCommand::Cost(args)) => workbench::cost::run(&args),
         Command::Policy(PolicyCommand::Sim(args)) => workbench::sim::run(&args),
         Command::Policy(PolicyCommand::Fuzz(args)) => workbench::fuzz::run(&args),
+        Command::Policy(PolicyCommand::New(args)) => project::new(&args),
+        Command::Policy(PolicyCommand::Build(args)) => project::build(&args),
+        Command::Policy(PolicyCommand::RunTests(args)) => project::run_tests(&args),
+        Command::Policy(PolicyCommand::Inspect(args)) => inspect::run(*args, cli.color),
         Command::Policy(PolicyCommand::Swap(args)) => block_on(policy::swap(args)).map(done),
         Command::Policy(PolicyCommand::Rollback(args)) => block_on(policy::rollback(args)).map(done),
         Command::Policy(PolicyCommand::List(args)) => block_on(policy::list(args)).map(done),

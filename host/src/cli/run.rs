@@ -53,6 +53,7 @@ fn options(args: RunArgs) -> anyhow::Result<Options> {
         puller: oci::puller(policies),
         pulled: oci::kept(policies)?,
         wasi_grants: policies.grant_wasi.iter().cloned().collect(),
+        large_policies: policies.large_policy.iter().cloned().collect(),
         admin: args.admin,
         token: args.admin_token_file.as_deref().map(Token::from_file).transpose()?,
         decision_log: args.decision_log.clone(),

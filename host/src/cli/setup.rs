@@ -50,6 +50,7 @@ pub(super) fn offline_core(cluster: &ClusterArgs, policies: &PolicyArgs) -> anyh
     let options = RegistryOptions {
         node: settings.node.clone(),
         wasi_grants: policies.grant_wasi.iter().cloned().collect(),
+        large: policies.large_policy.iter().cloned().collect(),
         ..RegistryOptions::default()
     };
     let registry = Registry::new(sandbox, options);

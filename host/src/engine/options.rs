@@ -44,6 +44,8 @@ pub struct Options {
     pub pulled: Option<oci::Cache>,
     /// Policies that may import WASI.
     pub wasi_grants: BTreeSet<String>,
+    /// Policies that bring a language runtime along.
+    pub large_policies: BTreeSet<String>,
     /// The sandbox's limits.
     pub limits: Limits,
     /// Where the admin server listens.

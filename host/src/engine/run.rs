@@ -36,8 +36,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let (mut terminated, mut interrupted) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
 
     let sandbox = Sandbox::with_cache(options.limits.clone(), Compiler::of_this_program(), options.policy_cache.as_deref())?;
-    let registry_options =
-        RegistryOptions { node: options.control.node.clone(), settings: Default::default(), wasi_grants: options.wasi_grants.clone() };
+    let registry_options = RegistryOptions {
+        node: options.control.node.clone(),
+        settings: Default::default(),
+        wasi_grants: options.wasi_grants.clone(),
+        large: options.large_policies.clone(),
+    };
     let registry = Registry::new(sandbox, registry_options);
 
     let events = Arc::new(EventLog::new());

@@ -60,14 +60,14 @@ pub const SUBCOMMAND: &str = "compile-policy";
 
 impl Sandbox {
     /// Machine code for a component from outside: cached, else from the compiler.
-    pub(super) fn compile(&self, bytes: &[u8]) -> Result<Component, Refusal> {
+    pub(super) fn compile(&self, bytes: &[u8], limits: &Limits) -> Result<Component, Refusal> {
         let Compiler::Child { program } = &self.compiler else { return self.compile_trusted(bytes) };
         let key = self.artifact_name(bytes);
         let cached = self.cache.as_ref().and_then(|cache| cache.read(&key));
         if let Some(component) = cached.and_then(|code| artifact::component(&self.engine, &code).ok()) {
             return Ok(component);
         }
-        let code = compile_in_child(program, bytes, self.layout, self.limits())?;
+        let code = compile_in_child(program, bytes, self.layout, limits)?;
         let component = artifact::component(&self.engine, &code).map_err(refused)?;
         if let Some(cache) = &self.cache {
             cache.write(&key, &code);

@@ -9,7 +9,7 @@ pub use pointsman_sdk::types::{
 use crate::table::VersionId;
 
 /// The three stages, in the order in which a connection meets them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StageKind {
     /// Which pods.

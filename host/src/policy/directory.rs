@@ -121,7 +121,7 @@ impl PolicyDirectory {
                 continue;
             }
             let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-            let swapped = self.read(&path, stamp).and_then(|bytes| self.registry.swap(&name, &bytes));
+            let swapped = self.read(&name, &path, stamp).and_then(|bytes| self.registry.swap(&name, &bytes));
             events.push(match swapped {
                 Ok(swapped) => DirectoryEvent::Swapped(swapped),
                 Err(reason) => DirectoryEvent::Refused { name, reason },
@@ -131,8 +131,8 @@ impl PolicyDirectory {
     }
 
     /// The bytes, unless there are more than a component may have: a file of 100 MB is not read.
-    fn read(&self, path: &Path, stamp: Stamp) -> Result<Vec<u8>, Refusal> {
-        let limits = self.registry.sandbox().limits();
+    fn read(&self, name: &str, path: &Path, stamp: Stamp) -> Result<Vec<u8>, Refusal> {
+        let limits = self.registry.limits_of(name);
         inspect::check_size(stamp.bytes, limits)?;
         let failed = |error: std::io::Error| Refusal::file(path, &error);
         let mut bytes = Vec::new();

@@ -10,7 +10,7 @@ use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConf
 
 use super::compile::{Cache, Compiler};
 use super::host::{self, HostData};
-use super::limits::Limits;
+use super::limits::{Limits, Runtime};
 use super::refusal::Refusal;
 use super::wasi;
 
@@ -23,6 +23,7 @@ pub struct Sandbox {
     pub(super) compiler: Compiler,
     pub(super) cache: Option<Cache>,
     limits: Limits,
+    large: Limits,
 }
 
 /// How linear memories lie in the address space. Machine code is made for one layout.
@@ -62,12 +63,25 @@ impl Sandbox {
         wasi::link(&mut granted_linker).map_err(setup)?;
         tick(&engine, limits.tick).map_err(setup)?;
         let cache = cache.map(Cache::open).transpose()?;
-        Ok(Arc::new(Self { engine, layout, linker, granted_linker, compiler, cache, limits }))
+        Ok(Arc::new(Self { engine, layout, linker, granted_linker, compiler, cache, large: limits.large(), limits }))
     }
 
-    /// The limits that hold here.
+    /// For what runs beside policies in the same engine: the tests of their authors.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// The limits that hold here, for policies that were granted nothing.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// The limits of a policy.
+    pub fn limits_of(&self, runtime: Runtime) -> &Limits {
+        match runtime {
+            Runtime::Normal => &self.limits,
+            Runtime::Large => &self.large,
+        }
     }
 }
 
@@ -103,7 +117,10 @@ pub(super) fn config(limits: &Limits, layout: Layout) -> Config {
     config
 }
 
+/// A slot of the pool is as large as the largest policy may be, which costs addresses alone; the limiter of each instance keeps it to its
+/// own limits.
 fn pool(limits: &Limits) -> InstanceAllocationStrategy {
+    let limits = &limits.large();
     let at_most = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
     let mut pool = PoolingAllocationConfig::new();
     // A Rust policy brings three core instances (`compile` adds one), one memory and two tables; the pool is sized for that, the limits for the worst.

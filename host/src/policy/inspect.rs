@@ -95,7 +95,8 @@ pub fn inspect(bytes: &[u8], limits: &Limits) -> Result<Inspection, Refusal> {
 /// # Errors
 /// `OverLimit`.
 pub fn check_size(bytes: u64, limits: &Limits) -> Result<(), Refusal> {
-    over(Measure { what: COMPONENT_SIZE, measured: bytes, limit: limits.component_bytes as u64 })
+    let measure = |limits: &Limits| Measure { what: COMPONENT_SIZE, measured: bytes, limit: limits.component_bytes as u64 };
+    over(measure(limits), measure(&limits.large()))
 }
 
 const COMPONENT_SIZE: &str = "component size in bytes";
@@ -117,7 +118,7 @@ impl Inspection {
     /// # Errors
     /// `OverLimit`, `Import` and `WrongWorld`.
     pub fn shape(&self, limits: &Limits, wasi_granted: bool) -> Result<Shape, Refusal> {
-        self.measures(limits).into_iter().try_for_each(over)?;
+        self.measures(limits).into_iter().zip(self.measures(&limits.large())).try_for_each(|(measure, large)| over(measure, large))?;
         let stage = self.stage()?;
         let wasi = self.check_imports(wasi_granted)?;
         Ok(Shape { stage, learns: self.has("feedback"), wasi })
@@ -230,11 +231,19 @@ const PAGE_BYTES: u64 = 65_536;
 const WASI_REMEDY: &str = "only a policy that was granted it may: build for wasm32-unknown-unknown (Rust), with `--stub-wasi` (Python), \
     with all five `disableFeatures` (JavaScript), or as a reactor without stdio (C); or start the host with `--grant-wasi NAME`";
 
+const LARGE_REMEDY: &str = "; if it brings a language runtime, as components from JavaScript and Python do, start the host with \
+    `--large-policy NAME`";
+
 fn malformed(error: wasmparser::BinaryReaderError) -> Refusal {
     Refusal::Malformed(error.to_string())
 }
 
-fn over(measure: Measure) -> Result<(), Refusal> {
+/// `large` is the same beside the limit of a policy that was granted a language runtime.
+fn over(measure: Measure, large: Measure) -> Result<(), Refusal> {
     let Measure { what, measured, limit } = measure;
-    if measured > limit { Err(Refusal::OverLimit { what, measured, limit }) } else { Ok(()) }
+    if measured <= limit {
+        return Ok(());
+    }
+    let remedy = if measured <= large.limit { LARGE_REMEDY } else { "" };
+    Err(Refusal::OverLimit { what, measured, limit, remedy })
 }

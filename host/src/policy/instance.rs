@@ -304,9 +304,11 @@ impl Guest {
             }
             None => {
                 let text = error.root_cause().to_string();
-                // Wasmtime's type for this is private; its text is matched by a test.
+                // Wasmtime's types for these are private; their texts are matched by tests.
                 if text.contains("fuel allocated for hostcalls") {
                     Fault::HostLimit("bytes handed to the host in one call".into())
+                } else if let Some(what) = text.strip_prefix("resource limit exceeded: ") {
+                    Fault::HostLimit(what.to_owned())
                 } else {
                     Fault::Trap(text)
                 }

@@ -94,6 +94,36 @@ impl Default for Limits {
     }
 }
 
+/// What a policy needs of a host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Runtime {
+    /// What every policy may have.
+    #[default]
+    Normal,
+    /// More, for components that bring a language runtime along: an operator grants it by the policy's name.
+    Large,
+}
+
+impl Runtime {
+    /// As in manifests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Normal => "normal",
+            Self::Large => "large",
+        }
+    }
+}
+
+/// What an operator grants one policy beyond what every policy may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Grants {
+    /// It may import WASI.
+    pub wasi: bool,
+    /// Its limits.
+    pub runtime: Runtime,
+}
+
 /// What one entry into a guest may spend.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Budget {
@@ -106,6 +136,26 @@ pub(super) struct Budget {
 }
 
 impl Limits {
+    /// The limits of a policy that was granted `Runtime::Large`: these, each raised to what components of componentize-js and
+    /// componentize-py need, if it is less.
+    #[must_use]
+    pub fn large(&self) -> Self {
+        Self {
+            // Measured: 12 and 18 MB, 38 modules, 13 MiB of memory at first.
+            component_bytes: self.component_bytes.max(32 << 20),
+            modules: self.modules.max(64),
+            instances: self.instances.max(128),
+            memory_bytes: self.memory_bytes.max(256 << 20),
+            // A pick in JavaScript takes 113,000, and 7.5 M when its collector runs (measured).
+            hot_fuel: self.hot_fuel.max(20_000_000),
+            adopt_fuel: self.adopt_fuel.max(200_000_000),
+            planner_fuel: self.planner_fuel.max(1_000_000_000),
+            // 16 s of a core that others use too (measured); less than the admin port waits for a swap.
+            compile_time: self.compile_time.max(Duration::from_secs(110)),
+            ..self.clone()
+        }
+    }
+
     pub(super) fn decision(&self) -> Budget {
         self.budget(self.hot_fuel, self.worker_deadline)
     }

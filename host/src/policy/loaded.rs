@@ -10,6 +10,7 @@ use super::engine::Sandbox;
 use super::host::{GuestLog, HostData};
 use super::inspect::{Inspection, Shape, inspect};
 use super::instance::{Instance, Mould};
+use super::limits::{Grants, Limits, Runtime};
 use super::refusal::Refusal;
 use crate::table::{PolicyVersion, VersionId};
 
@@ -17,6 +18,7 @@ use crate::table::{PolicyVersion, VersionId};
 pub struct LoadedPolicy {
     version: Arc<PolicyVersion>,
     shape: Shape,
+    runtime: Runtime,
     inspection: Inspection,
     description: Description,
     surroundings: Arc<Surroundings>,
@@ -38,13 +40,14 @@ pub(super) struct Candidate<'a> {
     pub(super) name: Arc<str>,
     pub(super) bytes: &'a [u8],
     pub(super) surroundings: Arc<Surroundings>,
-    pub(super) wasi_granted: bool,
+    pub(super) grants: Grants,
 }
 
 impl LoadedPolicy {
     /// The whole way of a component from outside, but for the self-test: measure, check, compile apart, link, probe.
     pub(super) fn load(sandbox: &Arc<Sandbox>, candidate: Candidate<'_>, id: VersionId) -> Result<Self, Refusal> {
-        Self::prepare(sandbox, candidate, id, |bytes| sandbox.compile(bytes))
+        let limits = sandbox.limits_of(candidate.grants.runtime);
+        Self::prepare(sandbox, candidate, id, |bytes| sandbox.compile(bytes, limits))
     }
 
     /// The same for a component that is part of this program.
@@ -58,9 +61,10 @@ impl LoadedPolicy {
         id: VersionId,
         compile: impl FnOnce(&[u8]) -> Result<Component, Refusal>,
     ) -> Result<Self, Refusal> {
-        let Candidate { name, bytes, surroundings, wasi_granted } = candidate;
-        let inspection = inspect(bytes, sandbox.limits())?;
-        let shape = inspection.shape(sandbox.limits(), wasi_granted)?;
+        let Candidate { name, bytes, surroundings, grants } = candidate;
+        let limits = sandbox.limits_of(grants.runtime);
+        let inspection = inspect(bytes, limits)?;
+        let shape = inspection.shape(limits, grants.wasi)?;
         let component = compile(bytes)?;
         let linker = if shape.wasi { &sandbox.granted_linker } else { &sandbox.linker };
         let pre = linker.instantiate_pre(&component).map_err(|error| Refusal::Link(format!("{error:#}")))?;
@@ -70,7 +74,8 @@ impl LoadedPolicy {
             inspection,
             description: Description { name: String::new(), version: String::new(), summary: String::new() },
             surroundings,
-            log: GuestLog::new(name, sandbox.limits()),
+            log: GuestLog::new(name, limits),
+            runtime: grants.runtime,
             pre,
             sandbox: Arc::clone(sandbox),
         };
@@ -103,7 +108,7 @@ impl LoadedPolicy {
     fn bare(&self, place: Place) -> Result<Instance, Fault> {
         let mould = Mould {
             engine: &self.sandbox.engine,
-            limits: self.sandbox.limits(),
+            limits: self.limits(),
             pre: &self.pre,
             stage: self.shape.stage,
             learns: self.shape.learns,
@@ -142,8 +147,8 @@ impl LoadedPolicy {
         &self.inspection
     }
 
-    pub(super) fn limits(&self) -> &super::limits::Limits {
-        self.sandbox.limits()
+    pub(super) fn limits(&self) -> &Limits {
+        self.sandbox.limits_of(self.runtime)
     }
 
     /// Lines that its log wrote and dropped.

@@ -29,10 +29,11 @@ mod wire;
 pub mod worker;
 
 pub use engine::Sandbox;
-pub use limits::Limits;
+pub use limits::{Grants, Limits, Runtime};
 pub use loaded::LoadedPolicy;
 pub use refusal::Refusal;
 pub use self_test::Cost;
+pub(crate) use wasi::empty_world;
 
 #[cfg(test)]
 mod tests;

@@ -25,7 +25,7 @@ pub enum Refusal {
     #[error("policy \"{0}\" has no version before the one in force")]
     NothingToRollBack(String),
     /// A measured value is over its limit.
-    #[error("{what}: {measured}, and the limit is {limit}")]
+    #[error("{what}: {measured}, and the limit is {limit}{remedy}")]
     OverLimit {
         /// What was measured.
         what: &'static str,
@@ -33,6 +33,8 @@ pub enum Refusal {
         measured: u64,
         /// The limit.
         limit: u64,
+        /// What an operator can do; empty where nothing.
+        remedy: &'static str,
     },
     /// The bytes are not WebAssembly, or end too early.
     #[error("not a complete WebAssembly component: {0}")]

@@ -10,6 +10,7 @@ use super::catalogue::{Catalogue, Entry};
 use super::contract::{Node, Setting, StageKind};
 use super::engine::Sandbox;
 use super::inspect;
+use super::limits::{Grants, Limits, Runtime};
 use super::loaded::{Candidate, LoadedPolicy, Surroundings};
 use super::refusal::Refusal;
 use super::self_test::{self, Cost};
@@ -24,6 +25,8 @@ pub struct RegistryOptions {
     pub settings: BTreeMap<String, Vec<Setting>>,
     /// Names of the policies that may import WASI.
     pub wasi_grants: BTreeSet<String>,
+    /// Names of the policies that bring a language runtime along.
+    pub large: BTreeSet<String>,
 }
 
 /// Every policy that can be named. Shared by the control side and the admin port; nothing on a worker touches it.
@@ -32,6 +35,7 @@ pub struct Registry {
     node: Arc<ArcSwap<Node>>,
     settings: BTreeMap<String, Vec<Setting>>,
     wasi_grants: BTreeSet<String>,
+    large: BTreeSet<String>,
     names: Mutex<Names>,
     /// Held while a component is checked: one at a time, so that two swaps of a name have an order.
     checking: Mutex<()>,
@@ -120,6 +124,7 @@ impl Registry {
             node: Arc::new(ArcSwap::from_pointee(options.node)),
             settings: options.settings,
             wasi_grants: options.wasi_grants,
+            large: options.large,
             names: Mutex::new(names),
             checking: Mutex::new(()),
         })
@@ -128,6 +133,16 @@ impl Registry {
     /// The limits of its sandbox.
     pub fn sandbox(&self) -> &Arc<Sandbox> {
         &self.sandbox
+    }
+
+    /// The limits of the policy of this name.
+    pub(super) fn limits_of(&self, name: &str) -> &Limits {
+        self.sandbox.limits_of(self.grants(name).runtime)
+    }
+
+    fn grants(&self, name: &str) -> Grants {
+        let runtime = if self.large.contains(name) { Runtime::Large } else { Runtime::Normal };
+        Grants { wasi: self.wasi_grants.contains(name), runtime }
     }
 
     /// Which version answers to each name.
@@ -183,7 +198,7 @@ impl Registry {
 
     fn put_in_force(&self, name: &str, bytes: &[u8]) -> Result<Swapped, Refusal> {
         let _turn = lock(&self.checking);
-        let digest = inspect::check_size(bytes.len() as u64, self.sandbox.limits()).map(|()| inspect::digest(bytes))?;
+        let digest = inspect::check_size(bytes.len() as u64, self.limits_of(name)).map(|()| inspect::digest(bytes))?;
         let before = self.before(name, &digest)?;
         if let Before::Same(swapped) = before {
             return Ok(swapped);
@@ -247,7 +262,7 @@ impl Registry {
             name: Arc::clone(name),
             bytes,
             surroundings: Arc::new(Surroundings { node: Arc::clone(&self.node), settings }),
-            wasi_granted: self.wasi_grants.contains(&**name),
+            grants: self.grants(name),
         }
     }
 
@@ -286,9 +301,9 @@ impl Registry {
 ///
 /// # Errors
 /// Why it would be refused.
-pub fn try_out(sandbox: &Arc<Sandbox>, name: &str, bytes: &[u8], wasi_granted: bool) -> Result<(LoadedPolicy, Cost), Refusal> {
+pub fn try_out(sandbox: &Arc<Sandbox>, name: &str, bytes: &[u8], grants: Grants) -> Result<(LoadedPolicy, Cost), Refusal> {
     let surroundings = Arc::new(Surroundings { node: Arc::default(), settings: Vec::new() });
-    let candidate = Candidate { name: name.into(), bytes, surroundings, wasi_granted };
+    let candidate = Candidate { name: name.into(), bytes, surroundings, grants };
     let policy = LoadedPolicy::load(sandbox, candidate, VersionId(0))?;
     let cost = self_test::run(&policy)?;
     Ok((policy, cost))
@@ -299,9 +314,9 @@ pub fn try_out(sandbox: &Arc<Sandbox>, name: &str, bytes: &[u8], wasi_granted: b
 ///
 /// # Errors
 /// Why it would be refused.
-pub fn apart(sandbox: &Arc<Sandbox>, name: &str, bytes: &[u8], node: Node, trusted: bool) -> Result<LoadedPolicy, Refusal> {
+pub fn apart(sandbox: &Arc<Sandbox>, name: &str, bytes: &[u8], node: Node, grants: Grants, trusted: bool) -> Result<LoadedPolicy, Refusal> {
     let surroundings = Arc::new(Surroundings { node: Arc::new(ArcSwap::from_pointee(node)), settings: Vec::new() });
-    let candidate = Candidate { name: name.into(), bytes, surroundings, wasi_granted: false };
+    let candidate = Candidate { name: name.into(), bytes, surroundings, grants };
     let load = if trusted { LoadedPolicy::load_trusted } else { LoadedPolicy::load };
     load(sandbox, candidate, VersionId(0))
 }

@@ -16,7 +16,7 @@ use tokio::runtime::{Builder, Runtime};
 use wasmtime::component::{Linker, ResourceTable};
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
-use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{Deterministic, HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxBuilder, WasiCtxView, WasiView};
 
 use super::host::{GuestLog, HostData};
 use super::wire::LogLevel;
@@ -56,9 +56,16 @@ impl WasiView for HostData {
 }
 
 fn world(log: &Arc<GuestLog>) -> WasiCtx {
-    WasiCtx::builder()
+    empty_world()
         .stdout(Output { log: Arc::clone(log), level: LogLevel::Info })
         .stderr(Output { log: Arc::clone(log), level: LogLevel::Warn })
+        .build()
+}
+
+/// The world, but for where output goes.
+pub(crate) fn empty_world() -> WasiCtxBuilder {
+    let mut world = WasiCtx::builder();
+    world
         .secure_random(Deterministic::new(RANDOM.to_vec()))
         .insecure_random(Deterministic::new(RANDOM.to_vec()))
         .insecure_random_seed(0)
@@ -67,8 +74,8 @@ fn world(log: &Arc<GuestLog>) -> WasiCtx {
         .monotonic_clock(Still)
         .allow_tcp(false)
         .allow_udp(false)
-        .allow_ip_name_lookup(false)
-        .build()
+        .allow_ip_name_lookup(false);
+    world
 }
 
 /// What a granted policy reads as randomness, again and again. The contract's `connection.random` is the real source.

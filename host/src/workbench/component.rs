@@ -13,7 +13,7 @@ use super::subject::{Answer, FaultClass, Subject};
 use crate::policy::contract::{Fault, Node, StageKind};
 use crate::policy::registry::apart;
 use crate::policy::trial::{SelectorTrial, TrafficPolicyTrial, Trial};
-use crate::policy::{LoadedPolicy, Sandbox};
+use crate::policy::{Grants, LoadedPolicy, Runtime, Sandbox};
 
 /// A policy that was loaded to be tried.
 #[derive(Clone)]
@@ -22,13 +22,14 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// A component under this name, on the node `node-1` of `zone-1`.
+    /// A component under this name, on the node `node-1` of `zone-1`. `runtime`: whether it may bring a language runtime along.
     ///
     /// # Errors
     /// Why an engine would refuse it.
-    pub fn load(sandbox: &Arc<Sandbox>, name: &str, bytes: &[u8]) -> anyhow::Result<Self> {
+    pub fn load(sandbox: &Arc<Sandbox>, name: &str, bytes: &[u8], runtime: Runtime) -> anyhow::Result<Self> {
         let trusted = BUILT_IN.iter().any(|built_in| built_in.bytes == bytes);
-        let policy = apart(sandbox, name, bytes, node(), trusted).with_context(|| format!("{name} would be refused"))?;
+        let policy = apart(sandbox, name, bytes, node(), Grants { runtime, ..Grants::default() }, trusted)
+            .with_context(|| format!("{name} would be refused"))?;
         Ok(Self { policy: Arc::new(policy) })
     }
 

@@ -1,8 +1,8 @@
 //! The workbench: policies are tried, measured and compared here, without sockets, in the sandbox and by the code that production uses.
 //!
-//! `subject` is what is tried: `component` makes one of a component, `native` one that needs no sandbox. `stand` is a whole Service with
-//! everything that decides for it; `testfile` tests as data, `laws` what policies of a class promise, `cost`, `fuzz` and `sim` what they are
-//! called. `metrics` is what is measured, `report` what every command says of it; `located` reads files.
+//! `project` is where policies are written and built. `subject` is what is tried: `component` makes one of a component, `native` one that needs no
+//! sandbox. `stand` is a whole Service with everything that decides for it; `testfile` tests as data, `laws` what policies of a class promise,
+//! `cost`, `fuzz` and `sim` what they are called. `metrics` is what is measured, `report` what every command says of it; `located` reads files.
 
 pub mod component;
 pub mod cost;
@@ -11,6 +11,7 @@ pub mod laws;
 mod located;
 pub mod metrics;
 pub mod native;
+pub mod project;
 pub mod report;
 pub mod sim;
 pub mod stand;

@@ -32,7 +32,7 @@ pub struct Args {
 /// The component cannot be loaded, or is no balancer.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let candidate = args.candidate.load()?;
-    let mut budget = Budget::of(&args.candidate.sandbox.limits());
+    let mut budget = Budget::of(&args.candidate.limits());
     budget.decision = args.max_fuel.unwrap_or(budget.decision);
     budget.plan = args.max_plan_fuel.unwrap_or(budget.plan);
     let mut report = report(Kind::Cost, vec![candidate.subject()], Some(args.candidate.seed));

@@ -22,7 +22,7 @@ use super::values;
 use crate::policy::compile::Compiler;
 use crate::policy::contract::Setting;
 use crate::policy::inspect::check_size;
-use crate::policy::{Limits, Sandbox};
+use crate::policy::{Limits, Runtime, Sandbox};
 use crate::workbench::component::Candidate;
 use crate::workbench::report::{self, Kind, Report, SCHEMA, Subject, Verdict};
 
@@ -57,6 +57,9 @@ pub struct CandidateArgs {
     /// What a Service's annotations would say to it (`pointsman.dev/balancer.KEY: VALUE`); may be repeated
     #[arg(long = "setting", value_name = "KEY=VALUE", value_parser = values::setting)]
     pub settings: Vec<Setting>,
+    /// It may bring a language runtime along (`run --large-policy NAME`)
+    #[arg(long)]
+    pub large: bool,
     /// What everything that is drawn is drawn from: the same seed gives the same report
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
@@ -68,10 +71,22 @@ pub struct CandidateArgs {
 impl CandidateArgs {
     /// Loads it.
     fn load(&self) -> anyhow::Result<Candidate> {
-        let limits = self.sandbox.limits();
-        let (name, bytes) = read(&self.component, &limits)?;
-        Candidate::load(&sandbox(limits)?, &name, &bytes)
+        let (name, bytes) = read(&self.component, &self.limits())?;
+        Candidate::load(&sandbox(self.sandbox.limits())?, &name, &bytes, self.runtime())
     }
+
+    fn runtime(&self) -> Runtime {
+        if self.large { Runtime::Large } else { Runtime::Normal }
+    }
+
+    /// Those that hold for it.
+    fn limits(&self) -> Limits {
+        limits_of(self.runtime(), self.sandbox.limits())
+    }
+}
+
+fn limits_of(runtime: Runtime, limits: Limits) -> Limits {
+    if runtime == Runtime::Large { limits.large() } else { limits }
 }
 
 /// The sandbox that candidates run in; compiling happens in a child, as in an engine.

@@ -44,11 +44,11 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             bail!("{shown} is not a scenario\n{}", mistakes.join("\n"));
         }
     };
-    let limits = args.candidate.sandbox.limits();
-    let sandbox = sandbox(limits.clone())?;
+    let limits = args.candidate.limits();
+    let sandbox = sandbox(args.candidate.sandbox.limits())?;
     let load = |component: &str| {
         let (name, bytes) = read(component, &limits)?;
-        Candidate::load(&sandbox, &name, &bytes)
+        Candidate::load(&sandbox, &name, &bytes, args.candidate.runtime())
     };
     let candidates =
         std::iter::once(&args.candidate.component).chain(&args.vs).map(|name| load(name)).collect::<anyhow::Result<Vec<_>>>()?;

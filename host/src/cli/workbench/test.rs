@@ -1,17 +1,19 @@
 //! `pointsman policy test`: tests as data.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
-use super::{Progress, ReportArgs, finish, read, report, sandbox};
+use super::{Progress, ReportArgs, finish, limits_of, read, report, sandbox};
 use crate::cli::args::SandboxArgs;
-use crate::policy::Sandbox;
 use crate::policy::contract::StageKind;
 use crate::policy::inspect::digest;
 use crate::policy::registry::{Registry, RegistryOptions};
+use crate::policy::{Runtime, Sandbox};
+use crate::workbench::project::manifest::Manifest;
 use crate::workbench::report::{Kind, Subject as Named};
 use crate::workbench::testfile::{self, Subject, TestFile};
 
@@ -24,9 +26,12 @@ pub struct Args {
     /// Test files, and folders of them (of a project: its `tests/`)
     #[arg(value_name = "FILE|DIR", default_value = ".")]
     paths: Vec<PathBuf>,
-    /// The policy under test: a file, or the name of a built-in one [default: the only .wasm file of the folder]
+    /// The policy under test: a file, or the name of a built-in one [default: the project's]
     #[arg(long, value_name = "FILE|NAME")]
     policy: Option<String>,
+    /// It may bring a language runtime along (`run --large-policy NAME`); a project says so itself
+    #[arg(long, requires = "policy")]
+    large: bool,
     /// Only tests with this in their name
     #[arg(long, value_name = "TEXT")]
     run: Option<String>,
@@ -44,14 +49,14 @@ pub struct Args {
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let files = args.paths.iter().map(|path| test_files(path)).collect::<anyhow::Result<Vec<_>>>()?;
     let files: Vec<(PathBuf, TestFile)> = files.into_iter().flatten().map(parsed).collect::<anyhow::Result<_>>()?;
-    let component = match &args.policy {
-        Some(policy) => policy.clone(),
+    let (component, runtime) = match &args.policy {
+        Some(policy) => (policy.clone(), if args.large { Runtime::Large } else { Runtime::Normal }),
         None => component_of(&args.paths)?,
     };
     let limits = args.sandbox.limits();
-    let (name, bytes) = read(&component, &limits)?;
+    let (name, bytes) = read(&component, &limits_of(runtime, limits.clone()))?;
     let mut report = report(Kind::Test, vec![Named { name: name.clone(), digest: Some(digest(&bytes)) }], args.seed);
-    let (registry, stage) = registry(sandbox(limits)?, &name, &bytes)?;
+    let (registry, stage) = registry(sandbox(limits)?, &name, &bytes, runtime)?;
     let wanted = |name: &str| args.run.as_ref().is_none_or(|part| name.contains(part.as_str()));
     let tests: Vec<_> = files
         .iter()
@@ -74,8 +79,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// A registry with the policy under test in force, and its stage.
-fn registry(sandbox: Arc<Sandbox>, name: &str, bytes: &[u8]) -> anyhow::Result<(Arc<Registry>, StageKind)> {
-    let registry = Registry::new(sandbox, RegistryOptions::default());
+fn registry(sandbox: Arc<Sandbox>, name: &str, bytes: &[u8], runtime: Runtime) -> anyhow::Result<(Arc<Registry>, StageKind)> {
+    let large = if runtime == Runtime::Large { BTreeSet::from([name.to_owned()]) } else { BTreeSet::new() };
+    let registry = Registry::new(sandbox, RegistryOptions { large, ..RegistryOptions::default() });
     let built_in = registry.list().into_iter().find(|policy| *policy.name == *name && *policy.digest == digest(bytes));
     let stage = match built_in {
         Some(policy) => policy.stage,
@@ -108,18 +114,15 @@ fn parsed(path: PathBuf) -> anyhow::Result<(PathBuf, TestFile)> {
     Ok((path, file))
 }
 
-/// The only component in one of the folders.
-fn component_of(paths: &[PathBuf]) -> anyhow::Result<String> {
-    let mut found = Vec::new();
-    for folder in paths.iter().filter(|path| path.is_dir()) {
-        let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
-        let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
-        found.extend(files.filter(|file| file.extension().is_some_and(|extension| extension == "wasm")));
+/// The component of the project in the first folder, and what it needs.
+fn component_of(paths: &[PathBuf]) -> anyhow::Result<(String, Runtime)> {
+    let Some(folder) = paths.iter().find(|path| path.is_dir()) else {
+        bail!("which policy? Name it with --policy, or give a project's folder")
+    };
+    let manifest = Manifest::read(folder).context("which policy? Name it with --policy, or give a project's folder")?;
+    let component = folder.join(format!("{}.wasm", manifest.name));
+    if !component.is_file() {
+        bail!("{} is not there: build it with `pointsman policy build {}`", component.display(), folder.display());
     }
-    found.sort();
-    match found.as_slice() {
-        [one] => Ok(one.display().to_string()),
-        [] => bail!("which policy? There is no .wasm file here: build it (`pointsman policy build`), or name it with --policy"),
-        several => bail!("which policy? There are {} .wasm files here: name one with --policy", several.len()),
-    }
+    Ok((component.display().to_string(), manifest.runtime))
 }

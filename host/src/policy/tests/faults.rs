@@ -189,7 +189,7 @@ fn memories_tables_and_instances_are_counted() {
         load_with(&sandbox, "round-robin", 0, false).map(|_| ()).unwrap_err().to_string()
     };
     let instances = refused(Limits { instances: 2, ..Limits::default() });
-    assert!(instances.contains("core module instances") && instances.contains("maximum of 2"), "{instances}");
+    assert!(instances.contains("met a limit of the host: instance count too high at 3"), "{instances}");
     let tables = refused(Limits { tables: 1, ..Limits::default() });
     assert!(tables.contains("tables") && tables.contains("maximum of 1"), "{tables}");
     let memories = refused(Limits { memories: 0, ..Limits::default() });

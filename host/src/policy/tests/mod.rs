@@ -17,7 +17,7 @@ use super::compile::Compiler;
 use super::contract::{Endpoint, ServicePort, StageKind, Subset};
 use super::instance::Instance;
 use super::loaded::{Candidate, LoadedPolicy, Surroundings};
-use super::{Limits, Refusal, Sandbox};
+use super::{Grants, Limits, Refusal, Runtime, Sandbox};
 use crate::table::{self, CandidateSet, Fallback, Load, Planned, Port, PortOptions, Stage, Table, VersionId};
 
 /// One engine for all tests.
@@ -29,7 +29,8 @@ fn component(name: &str) -> &'static [u8] {
 
 fn load_with(sandbox: &Arc<Sandbox>, name: &str, id: u32, wasi_granted: bool) -> Result<Arc<LoadedPolicy>, Refusal> {
     let surroundings = Arc::new(Surroundings { node: Arc::default(), settings: Vec::new() });
-    let candidate = Candidate { name: name.into(), bytes: component(name), surroundings, wasi_granted };
+    let grants = Grants { wasi: wasi_granted, ..Grants::default() };
+    let candidate = Candidate { name: name.into(), bytes: component(name), surroundings, grants };
     LoadedPolicy::load(sandbox, candidate, VersionId(id)).map(Arc::new)
 }
 

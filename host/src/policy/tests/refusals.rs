@@ -6,17 +6,17 @@ use pointsman_guests::BUILT_IN;
 
 use super::*;
 use crate::policy::inspect::inspect;
-use crate::policy::registry::try_out;
+use crate::policy::registry::{Registry, RegistryOptions, try_out};
 
 fn refusal(bytes: &[u8]) -> String {
-    try_out(&SANDBOX, "p", bytes, false).map(|_| ()).unwrap_err().to_string()
+    try_out(&SANDBOX, "p", bytes, Grants::default()).map(|_| ()).unwrap_err().to_string()
 }
 
 #[test]
 fn every_built_in_policy_passes_its_self_test() {
     for component in BUILT_IN {
         let (policy, cost) =
-            try_out(&SANDBOX, component.name, component.bytes, false).unwrap_or_else(|r| panic!("{}: {r}", component.name));
+            try_out(&SANDBOX, component.name, component.bytes, Grants::default()).unwrap_or_else(|r| panic!("{}: {r}", component.name));
         assert_eq!(policy.description().name, component.name);
         assert!(cost.decisions >= 10_000, "{}", component.name);
         assert!(cost.fuel_max < SANDBOX.limits().hot_fuel / 2, "{} is close to the limit: {cost:?}", component.name);
@@ -48,7 +48,7 @@ fn one_flipped_byte_is_refused_or_harmless() {
         let mut bytes = whole.to_vec();
         bytes[at] ^= 0x41;
         // Some bytes are data or names: then it may even pass. What it must not do is panic, or hang.
-        let _ = try_out(&SANDBOX, "p", &bytes, false);
+        let _ = try_out(&SANDBOX, "p", &bytes, Grants::default());
     }
 }
 
@@ -84,11 +84,11 @@ fn features_that_are_off_are_refused_by_name() {
         ("relaxed SIMD", &[function_type, function, swizzle]),
     ];
     for (feature, sections) in cases {
-        let why = SANDBOX.compile(&with_module(sections)).map(|_| ()).unwrap_err().to_string();
+        let why = SANDBOX.compile(&with_module(sections), SANDBOX.limits()).map(|_| ()).unwrap_err().to_string();
         assert!(why.contains(feature), "{feature}: {why}");
     }
     let plain = with_module(&[function_type, function, &[10, 4, 1, 2, 0, 0x0b]]);
-    assert!(SANDBOX.compile(&plain).is_ok(), "a module that uses none of them");
+    assert!(SANDBOX.compile(&plain, SANDBOX.limits()).is_ok(), "a module that uses none of them");
 }
 
 #[test]
@@ -115,6 +115,48 @@ fn another_version_of_the_contract_is_named() {
     places.into_iter().for_each(|at| bytes[at..at + new.len()].copy_from_slice(new));
     let why = refusal(&bytes);
     assert!(why.contains("built for pointsman:policy@0.9.0, and this host speaks 0.1.0"), "{why}");
+}
+
+/// A component that does nothing else than another, but is larger: a custom section more.
+fn padded(name: &str, bytes: u32) -> Vec<u8> {
+    let mut length = Vec::new();
+    let mut rest = bytes + 1;
+    while rest >= 0x80 {
+        length.push((rest & 0x7f) as u8 | 0x80);
+        rest >>= 7;
+    }
+    length.push(rest as u8);
+    // Of no name.
+    [component(name), &[0], &length, &vec![0; bytes as usize + 1]].concat()
+}
+
+#[test]
+fn a_large_component_is_served_by_grant_and_the_refusal_says_so() {
+    let bytes = padded("maglev", 3 << 20);
+    let why = refusal(&bytes);
+    assert!(why.starts_with("component size in bytes: ") && why.contains("--large-policy NAME"), "{why}");
+    let large = Grants { runtime: Runtime::Large, ..Grants::default() };
+    let (policy, _) = try_out(&SANDBOX, "p", &bytes, large).unwrap();
+    assert_eq!(policy.limits().hot_fuel, SANDBOX.limits().large().hot_fuel);
+    let too_large = try_out(&SANDBOX, "p", &padded("maglev", 33 << 20), large).map(|_| ()).unwrap_err().to_string();
+    assert!(too_large.contains("33554432") && !too_large.contains("--large-policy"), "{too_large}");
+}
+
+#[test]
+fn a_grant_is_to_a_name() {
+    let bytes = padded("maglev", 3 << 20);
+    let options = RegistryOptions { large: ["big".to_owned()].into(), ..RegistryOptions::default() };
+    let registry = Registry::new(Arc::clone(&SANDBOX), options);
+    assert!(registry.swap("big", &bytes).unwrap().changed);
+    assert!(matches!(registry.swap("small", &bytes), Err(Refusal::OverLimit { .. })));
+}
+
+#[test]
+fn large_limits_are_never_below_the_normal_ones() {
+    let generous = Limits { memory_bytes: 1 << 30, hot_fuel: 1 << 40, ..Limits::default() };
+    assert_eq!((generous.large().memory_bytes, generous.large().hot_fuel), (1 << 30, 1 << 40));
+    assert_eq!(Limits::default().large().memory_bytes, 256 << 20);
+    assert_eq!(Limits::default().large().large(), Limits::default().large());
 }
 
 #[test]

@@ -8,7 +8,7 @@ use pointsman_sdk::types::Setting;
 
 use super::*;
 use crate::policy::compile::Compiler;
-use crate::policy::{Limits, Sandbox};
+use crate::policy::{Limits, Runtime, Sandbox};
 use crate::workbench::component::Candidate;
 
 static SANDBOX: LazyLock<Arc<Sandbox>> = LazyLock::new(|| Sandbox::new(Limits::default(), Compiler::InProcess).unwrap());
@@ -17,7 +17,7 @@ static SANDBOX: LazyLock<Arc<Sandbox>> = LazyLock::new(|| Sandbox::new(Limits::d
 const MOST_INPUTS: u64 = 300;
 
 fn fuzzed(name: &str, settings: &[Setting], wanted: Wanted, inputs: u64) -> Case {
-    let candidate = Candidate::load(&SANDBOX, name, Component::named(name).unwrap().bytes).unwrap();
+    let candidate = Candidate::load(&SANDBOX, name, Component::named(name).unwrap().bytes, Runtime::Normal).unwrap();
     let mut make = || match candidate.balancer(settings, 1, 1) {
         Ok(subject) => Ok(Box::new(subject) as Box<dyn Subject>),
         Err(error) => Err(error.to_string()),

@@ -8,7 +8,7 @@ use pointsman_sdk::types::{Connection, Endpoint, Outcome, Slot};
 
 use super::*;
 use crate::policy::compile::Compiler;
-use crate::policy::{Limits, Sandbox};
+use crate::policy::{Limits, Runtime, Sandbox};
 use crate::workbench::component::Candidate;
 use crate::workbench::subject::{Answer, FaultClass, Subject};
 
@@ -24,7 +24,7 @@ fn every_built_in_balancer_keeps_the_laws_of_its_classes() {
     for component in BUILT_IN.iter().filter(|component| component.stage == Stage::Balancer) {
         let promise = of_built_in(component.name).unwrap_or_else(|| panic!("{} has no class", component.name));
         let bounds = Bounds { collateral: promise.collateral, ..Bounds::default() };
-        let candidate = Candidate::load(&SANDBOX, component.name, component.bytes).unwrap();
+        let candidate = Candidate::load(&SANDBOX, component.name, component.bytes, Runtime::Normal).unwrap();
         let mut make = |workers, seed| match candidate.balancer(&[], workers, seed) {
             Ok(subject) => Ok(Box::new(subject) as Box<dyn Subject>),
             Err(error) => Err(format!("{error:#}")),
@@ -188,7 +188,8 @@ fn every_law_has_something_that_breaks_it() {
 
 #[test]
 fn the_same_seed_gives_the_same_findings() {
-    let candidate = Candidate::load(&SANDBOX, "random", pointsman_guests::Component::named("random").unwrap().bytes).unwrap();
+    let candidate =
+        Candidate::load(&SANDBOX, "random", pointsman_guests::Component::named("random").unwrap().bytes, Runtime::Normal).unwrap();
     let run = |seed| {
         let mut make =
             |workers, seed| candidate.balancer(&[], workers, seed).map(|s| Box::new(s) as Box<dyn Subject>).map_err(|e| e.to_string());
