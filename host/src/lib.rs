@@ -16,3 +16,4 @@ pub mod source;
 pub mod store;
 pub mod sys;
 pub mod table;
+pub mod workbench;

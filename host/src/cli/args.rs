@@ -12,6 +12,7 @@ use clap_complete::Shell;
 use ipnet::IpNet;
 
 use super::inspect;
+use super::recordings::{RecordArgs, ReplayArgs};
 use super::values::{self, ClientAddress, Target};
 use crate::admin;
 use crate::policy::Limits;
@@ -191,6 +192,9 @@ pub struct RunArgs {
     /// Write a JSON line for every connection; - is standard output
     #[arg(help_heading = SEEING, long, value_name = "FILE")]
     pub decision_log: Option<PathBuf>,
+    /// A recording.
+    #[command(flatten)]
+    pub record: RecordArgs,
     /// How the engine's own log is written, on standard error
     #[arg(help_heading = SEEING, long, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
@@ -452,6 +456,8 @@ pub enum PolicyCommand {
     Rollback(RollbackArgs),
     /// List the policies of a running engine
     List(AdminArgs),
+    /// Make a recording's policies decide again, and compare
+    Replay(ReplayArgs),
 }
 
 /// Where the running engine is.

@@ -9,6 +9,7 @@ mod completions;
 mod config;
 pub mod inspect;
 mod policy;
+mod recordings;
 mod route;
 mod run;
 mod setup;
@@ -52,6 +53,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Policy(PolicyCommand::Swap(args)) => block_on(policy::swap(args)).map(done),
         Command::Policy(PolicyCommand::Rollback(args)) => block_on(policy::rollback(args)).map(done),
         Command::Policy(PolicyCommand::List(args)) => block_on(policy::list(args)).map(done),
+        Command::Policy(PolicyCommand::Replay(args)) => recordings::replay(&args),
         Command::Completions { shell } => completions::print(shell, &mut io::stdout()).context("writing the completions").map(done),
         Command::CompilePolicy => compile::run().map(done),
     }

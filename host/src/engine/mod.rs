@@ -12,7 +12,7 @@ mod run;
 
 use std::collections::BTreeSet;
 
-pub use options::{Options, VipMode};
+pub use options::{Options, Record, VipMode};
 pub use run::run;
 
 use crate::table::{ServiceId, Table, VersionId};

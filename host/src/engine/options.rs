@@ -9,6 +9,7 @@ use crate::admin::Token;
 use crate::control;
 use crate::dataplane::UdpLimits;
 use crate::policy::limits::Limits;
+use crate::policy::tape::Terms;
 use crate::route::HashKey;
 
 /// How virtual addresses come to this machine.
@@ -18,6 +19,17 @@ pub enum VipMode {
     AnyIp,
     /// 10.97.72.1 is bound as 127.97.72.1: no privileges.
     Loopback,
+}
+
+/// A recording that is to be made.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The file.
+    pub file: PathBuf,
+    /// It grows to so many bytes.
+    pub limit_bytes: u64,
+    /// What is in it.
+    pub terms: Terms,
 }
 
 /// Everything `run` needs.
@@ -44,6 +56,8 @@ pub struct Options {
     pub token: Option<Token>,
     /// `-` is stdout.
     pub decision_log: Option<PathBuf>,
+    /// Where decisions are recorded.
+    pub record: Option<Record>,
     /// Of `client-hash`.
     pub hash_key: HashKey,
     /// Of this process.
