@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 
 /// A module of `host/src`, and those it may import besides itself.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("objects", &[]),
     ("store", &["objects"]),
     ("source", &["objects", "store"]),
@@ -18,6 +18,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("probe", &["objects", "store"]),
     ("dataplane", &["table", "policy", "route", "observe", "sys"]),
     ("admin", &["objects", "table", "policy", "observe"]),
+    ("workbench", &["objects", "table", "policy", "route", "observe"]),
     ("sys", &[]),
     ("engine", ALL_BUT_CLI),
     ("cli", ALL),
@@ -26,8 +27,22 @@ const ARROWS: [(&str, &[&str]); 14] = [
 const ALL_BUT_CLI: &[&str] =
     &["objects", "store", "source", "table", "policy", "control", "route", "observe", "probe", "dataplane", "admin", "sys"];
 
-const ALL: &[&str] =
-    &["objects", "store", "source", "table", "policy", "control", "route", "observe", "probe", "dataplane", "admin", "sys", "engine"];
+const ALL: &[&str] = &[
+    "objects",
+    "store",
+    "source",
+    "table",
+    "policy",
+    "control",
+    "route",
+    "observe",
+    "probe",
+    "dataplane",
+    "admin",
+    "sys",
+    "workbench",
+    "engine",
+];
 
 /// All that `policy` may import from `sys`: machine code is loaded by an unsafe call.
 const POLICY_MAY_IMPORT_FROM_SYS: &str = "crate::sys::artifact";

@@ -13,6 +13,7 @@ mod mistakes;
 mod nodes;
 mod pods;
 mod readiness;
+mod recording;
 mod service_types;
 mod site;
 mod sources;

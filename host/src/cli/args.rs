@@ -12,7 +12,7 @@ use clap_complete::Shell;
 use ipnet::IpNet;
 
 use super::inspect;
-use super::recordings::{RecordArgs, ReplayArgs};
+use super::recordings::{DiffArgs, RecordArgs, ReplayArgs};
 use super::values::{self, ClientAddress, Target};
 use crate::admin;
 use crate::policy::Limits;
@@ -458,6 +458,8 @@ pub enum PolicyCommand {
     List(AdminArgs),
     /// Make a recording's policies decide again, and compare
     Replay(ReplayArgs),
+    /// Try another balancer on a recording's connections, and compare
+    Diff(DiffArgs),
 }
 
 /// Where the running engine is.

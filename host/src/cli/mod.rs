@@ -54,6 +54,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Policy(PolicyCommand::Rollback(args)) => block_on(policy::rollback(args)).map(done),
         Command::Policy(PolicyCommand::List(args)) => block_on(policy::list(args)).map(done),
         Command::Policy(PolicyCommand::Replay(args)) => recordings::replay(&args),
+        Command::Policy(PolicyCommand::Diff(args)) => recordings::compare(&args),
         Command::Completions { shell } => completions::print(shell, &mut io::stdout()).context("writing the completions").map(done),
         Command::CompilePolicy => compile::run().map(done),
     }

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
+use pointsman_guests::BUILT_IN;
 
 use super::args::OutputFormat;
 use super::values as parse;
@@ -17,6 +18,7 @@ use crate::policy::Sandbox;
 use crate::policy::compile::Compiler;
 use crate::policy::tape::{Clients, PseudonymKey, Terms};
 use crate::workbench::components::{self, Components};
+use crate::workbench::diff::{self, Candidate, Comparison};
 use crate::workbench::recording::{Recording, export};
 use crate::workbench::replay;
 use crate::workbench::report::{Metric, Report, Verdict};
@@ -134,6 +136,61 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let sandbox = Sandbox::new(components::limits(&recording.header.limits), Compiler::of_this_program())?;
     let report = replay::replay(&recording, &sandbox, &components).with_context(|| args.recording.display().to_string())?;
     show(&report, args.output)
+}
+
+/// What `policy diff` is told.
+#[derive(Debug, Args)]
+#[command(after_help = DIFF_EXAMPLES)]
+pub struct DiffArgs {
+    /// What `run --record` wrote
+    #[arg(value_name = "RECORDING")]
+    pub recording: PathBuf,
+    /// What is compared with: `live` is what was recorded; else a file or a built-in balancer
+    #[arg(long, value_name = "live|FILE|NAME", default_value = "live")]
+    pub a: String,
+    /// What is tried: a file, or a built-in balancer
+    #[arg(long, value_name = "FILE|NAME")]
+    pub b: String,
+    /// Let each side have the loads that its own picks bring about, instead of those that were recorded
+    #[arg(long)]
+    pub closed_loop: bool,
+    /// How the report is written
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: OutputFormat,
+}
+
+const DIFF_EXAMPLES: &str = "\
+Ends with 0, with 1 if a balancer that is tried faults, with 2 if nothing can be compared.
+
+Examples:
+  pointsman policy diff day.rec --b maglev
+  pointsman policy diff day.rec --b my-balancer.wasm --closed-loop
+  pointsman policy diff day.rec --a maglev --b my-balancer.wasm -o json";
+
+/// `pointsman policy diff`.
+///
+/// # Errors
+/// It could not run.
+pub(super) fn compare(args: &DiffArgs) -> anyhow::Result<ExitCode> {
+    let recording = open(&args.recording)?;
+    let a = if args.a == "live" { None } else { Some(balancer(&args.a)?) };
+    let b = balancer(&args.b)?;
+    let candidate = |(name, bytes)| Candidate { name, bytes };
+    let a = a.as_ref().map(|(name, bytes)| candidate((name.as_str(), bytes.as_slice())));
+    let comparison = Comparison { a, b: candidate((b.0.as_str(), b.1.as_slice())), closed_loop: args.closed_loop };
+    let sandbox = Sandbox::new(components::limits(&recording.header.limits), Compiler::of_this_program())?;
+    let report = diff::diff(&recording, &sandbox, &comparison).with_context(|| args.recording.display().to_string())?;
+    show(&report, args.output)
+}
+
+/// Its name for the report, and its bytes.
+fn balancer(asked: &str) -> anyhow::Result<(String, Vec<u8>)> {
+    if let Some(built_in) = BUILT_IN.iter().find(|built_in| built_in.name == asked) {
+        return Ok((asked.to_owned(), built_in.bytes.to_vec()));
+    }
+    let path = Path::new(asked);
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    Ok((name, read_component(path).context("neither a built-in balancer nor a file that can be read")?))
 }
 
 fn open(path: &Path) -> anyhow::Result<Recording> {

@@ -484,7 +484,7 @@ impl ControlLoop {
 
 /// Opens the file of `--record`.
 fn start_recording(record: &Record, options: &Options, registry: &Registry, seed: u64) -> anyhow::Result<Recorder> {
-    let worker = |worker: u64| WorkerStart { seed: seed.wrapping_add(worker), fresh: true };
+    let worker = |worker: u64| WorkerStart { seed: seed.wrapping_add(worker).into(), fresh: true };
     let catalogue = registry.catalogue();
     let policies = catalogue.entries.iter();
     let header = Header {

@@ -56,7 +56,8 @@ impl Recorder {
         Self::with_capacity(out, limit_bytes, terms, header, MAX_WAITING)
     }
 
-    fn with_capacity(
+    /// The same, with room for so many chunks.
+    pub(crate) fn with_capacity(
         out: impl Write + Send + 'static,
         limit_bytes: u64,
         terms: Terms,
@@ -116,3 +117,6 @@ fn run<W: Write>(mut writer: Writer<W>, chunks: &Receiver<Message>) {
     }
     writer.end();
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use super::contract::{Connection, Fault, Node, Outcome, Place, ServiceId, Setting, Slot, Verdict};
+use super::contract::{
+    Connection, Endpoint, Fault, Grouping, Node, Outcome, Partition, Place, ServiceId, ServicePort, Setting, Slot, Verdict,
+};
 use super::engine::Sandbox;
 use super::instance::Instance;
 use super::loaded::{Candidate, LoadedPolicy, Surroundings};
 use super::refusal::Refusal;
-use crate::table::VersionId;
+use crate::table::{Table, VersionId};
 
 /// A component for replicas. It has been in force once, so it is not put through the self-test.
 ///
@@ -29,6 +31,49 @@ impl Replica {
     /// The fault of its start or of `configure`.
     pub fn new(policy: &LoadedPolicy, seed: u64, node: &Node, settings: &[Setting]) -> Result<Self, Fault> {
         policy.instantiate_with(Place::Worker(seed), node, settings).map(Self)
+    }
+
+    /// A planner's instance.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn planner(policy: &LoadedPolicy, node: &Node) -> Result<Self, Fault> {
+        policy.instantiate_with(Place::Planner, node, &[]).map(Self)
+    }
+
+    /// A selector's plan.
+    ///
+    /// # Errors
+    /// The guest's fault, or its refusal.
+    pub fn plan_selector(&mut self, port: &ServicePort) -> Result<Grouping, Fault> {
+        self.0.plan_selector(port)
+    }
+
+    /// A traffic policy's plan.
+    ///
+    /// # Errors
+    /// As `plan_selector`.
+    pub fn plan_traffic_policy(&mut self, port: &ServicePort, endpoints: &[Endpoint]) -> Result<Partition, Fault> {
+        self.0.plan_traffic_policy(port, endpoints)
+    }
+
+    /// A balancer's plan.
+    ///
+    /// # Errors
+    /// As `plan_selector`.
+    pub fn plan_balancer(&mut self, port: &ServicePort, members: &[Endpoint]) -> Result<Vec<u8>, Fault> {
+        self.0.plan_balancer(port, members)
+    }
+
+    /// The table that `load` reads from now on; what it answers is noted.
+    pub fn set_table(&mut self, table: &Arc<Table>) {
+        self.0.note_loads();
+        self.0.set_table(table);
+    }
+
+    /// What `load` answered since the last time, of a table.
+    pub fn take_loads(&mut self) -> Vec<u32> {
+        self.0.take_loads()
     }
 
     /// What `load` answers in the next call.

@@ -185,7 +185,8 @@ impl Tape {
     pub(super) fn instance(&mut self, version: VersionId, seed: u64, node: &Node, settings: &[Setting], fault: Option<&Fault>) {
         let failed = fault.and_then(Failure::of);
         let settings = settings.iter().map(Into::into).collect();
-        self.frame(&Frame::Instance { version: version.0, seed, node: NodeRecord::of(node), settings, failed });
+        self.frame(&Frame::Instance { version: version.0, seed: seed.into(), node: NodeRecord::of(node), settings, failed });
+        self.settle();
     }
 
     pub(super) fn adopt(
@@ -200,6 +201,7 @@ impl Tape {
         if let Some(failed) = outcome(adopted) {
             self.loads(loads);
             self.piece(Piece::Adopt { version, service, set, plan: Arc::clone(plan), failed });
+            self.settle();
         }
     }
 
@@ -207,16 +209,19 @@ impl Tape {
         if let Some(failed) = outcome(forgotten) {
             self.loads(loads);
             self.frame(&Frame::Forget { version: version.0, service, failed });
+            self.settle();
         }
     }
 
     pub(super) fn retire(&mut self, version: VersionId) {
         self.frame(&Frame::Retire { version: version.0 });
+        self.settle();
     }
 
     pub(super) fn service(&mut self, now_ms: u64, generation: u64, service: ServiceId, port: Option<&Arc<Port>>) {
         let since_ms = self.since(now_ms);
         self.piece(Piece::Service { since_ms, generation, service, port: port.cloned() });
+        self.settle();
     }
 
     pub(super) fn report(&mut self, version: VersionId, now_ms: u64, outcomes: &[Outcome], loads: &[u32], reported: &Result<(), Fault>) {
@@ -225,6 +230,7 @@ impl Tape {
             let since_ms = self.since(now_ms);
             let outcomes = outcomes.iter().copied().map(Into::into).collect();
             self.frame(&Frame::Report { version: version.0, since_ms, outcomes, failed });
+            self.settle();
         }
     }
 
@@ -240,6 +246,7 @@ impl Tape {
         {
             self.loads(loads);
             self.frame(&Frame::Group { version: version.0, answer });
+            self.settle();
         }
     }
 
@@ -256,6 +263,7 @@ impl Tape {
         {
             self.loads(loads);
             self.frame(&Frame::Subset { version: version.0, group, verdict });
+            self.settle();
         }
     }
 
@@ -272,6 +280,7 @@ impl Tape {
         {
             self.loads(loads);
             self.frame(&Frame::Pick { version: version.0, set, answer });
+            self.settle();
         }
     }
 
@@ -287,6 +296,7 @@ impl Tape {
             self.connections
         });
         self.frame(&Frame::Fate { again: again.map(|number| self.connections - number), fate });
+        self.settle();
         Some(number)
     }
 
@@ -294,6 +304,7 @@ impl Tape {
     pub(super) fn ended(&mut self, number: u64, now_ms: u64, ending: Ending) {
         let since_ms = self.since(now_ms);
         self.frame(&Frame::Ended { back: self.connections - number, since_ms, ending });
+        self.settle();
     }
 
     /// Hands on what there is.
@@ -374,7 +385,12 @@ impl Tape {
             Ok(_) => self.waiting += 1,
             Err(_) => self.lose(1),
         }
-        if self.frames.len() >= CHUNK_BYTES {
+    }
+
+    /// Hands on what there is, if it is much. Not between what belongs together: a connection and the first call about it, the answers of
+    /// `load` and the call that got them.
+    fn settle(&mut self) {
+        if self.frames.len() >= CHUNK_BYTES || self.pieces.len() >= CHUNK_PIECES {
             self.flush();
         }
     }
@@ -384,9 +400,6 @@ impl Tape {
         self.seal();
         self.pieces.push(piece);
         self.waiting += 1;
-        if self.pieces.len() >= CHUNK_PIECES {
-            self.flush();
-        }
     }
 
     /// Marks a loss at the head of what is written after it.
@@ -429,3 +442,6 @@ fn mixed(random: u64) -> u64 {
     let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     bits ^ (bits >> 31)
 }
+
+#[cfg(test)]
+mod tests;

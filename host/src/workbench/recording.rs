@@ -286,3 +286,6 @@ fn decode(frames: &[u8], offset: u64) -> Result<(Frame, usize), Unreadable> {
 fn damaged(offset: u64, what: &str) -> Unreadable {
     Unreadable::Damaged { offset, what: what.to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -60,7 +60,7 @@ pub fn replay(recording: &Recording, sandbox: &Arc<Sandbox>, components: &Compon
 }
 
 /// Why a replay of this recording is not exact, as far as its outside tells.
-fn doubts(recording: &Recording) -> Vec<String> {
+pub(super) fn doubts(recording: &Recording) -> Vec<String> {
     let header = &recording.header;
     let mut doubts = Vec::new();
     if header.sample > 1 {
@@ -167,3 +167,6 @@ impl Tally {
         Case { name, verdict, findings, metrics }
     }
 }
+
+#[cfg(test)]
+mod tests;

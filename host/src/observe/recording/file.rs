@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::policy::contract::StageKind;
 use crate::policy::limits::Limits;
-use crate::policy::tape::frame::{SCHEMA, Stage, fixed};
+use crate::policy::tape::frame::{Bits, SCHEMA, Stage, fixed};
 
 /// How a recording begins.
 pub const MAGIC: [u8; 8] = *b"PMANREC\n";
@@ -43,7 +43,7 @@ pub struct Header {
 #[serde(rename_all = "kebab-case")]
 pub struct WorkerStart {
     /// What the seeds of its instances were made from.
-    pub seed: u64,
+    pub seed: Bits,
     /// It had no instance yet: the tape holds everything that each of them saw.
     pub fresh: bool,
 }

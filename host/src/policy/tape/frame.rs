@@ -64,8 +64,8 @@ pub enum Frame {
     Instance {
         /// The version.
         version: u32,
-        /// See `Instance::seed` of the contract's `place`.
-        seed: u64,
+        /// The seed of the contract's `place`.
+        seed: Bits,
         /// The node that it was told of.
         node: NodeRecord,
         /// The settings of the whole host.
@@ -357,7 +357,7 @@ pub enum Ending {
 pub struct Outcome {
     /// The Service port.
     pub service: u32,
-    /// The endpoint's hash.
+    /// The endpoint's hash: it may be gone by now, and its slot another's.
     pub endpoint: Bits,
     /// What became of it.
     pub kind: Became,

@@ -3,6 +3,7 @@
 use bincode::{Decode, Encode};
 use serde::Serialize;
 
+use super::frame::Bits;
 use crate::policy::contract;
 use crate::table::{self, Stage, VersionId};
 
@@ -65,7 +66,7 @@ pub struct EndpointRecord {
     /// `10.244.1.5:80`.
     pub key: String,
     /// xxh64 of `key`, seed 0.
-    pub hash: u64,
+    pub hash: Bits,
     /// Takes new connections.
     pub ready: bool,
     /// Answers its probe.
@@ -147,7 +148,7 @@ impl EndpointRecord {
         let labels = endpoint.labels.iter().map(|(key, value)| Pair { key: key.clone(), value: value.clone() });
         Self {
             key: endpoint.key.to_string(),
-            hash: endpoint.hash,
+            hash: endpoint.hash.into(),
             ready: endpoint.conditions.ready,
             serving: endpoint.conditions.serving,
             terminating: endpoint.conditions.terminating,
@@ -168,7 +169,7 @@ impl EndpointRecord {
         contract::Endpoint {
             slot,
             key: self.key.clone(),
-            hash: self.hash,
+            hash: self.hash.into(),
             conditions: table::Conditions { ready: self.ready, serving: self.serving, terminating: self.terminating },
             weight: self.weight,
             local: self.local,

@@ -78,7 +78,7 @@ impl<'a> Worker<'a> {
             }
             Frame::Instance { version, seed, node, settings, failed } => {
                 let settings: Vec<Setting> = settings.iter().map(Into::into).collect();
-                self.instance(stamped, *version, *failed, |policy| Replica::new(policy, *seed, &node.node(), &settings));
+                self.instance(stamped, *version, *failed, |policy| Replica::new(policy, (*seed).into(), &node.node(), &settings));
             }
             Frame::Retire { version } => drop(self.instances.remove(version)),
             Frame::Adopt { version, service, set, plan, failed } => {
