@@ -180,7 +180,7 @@ fn a_disk_that_is_full_ends_the_recording_and_nothing_else() -> Result<()> {
     let flags = ["--record".to_owned(), pipe.display().to_string()];
     let site = Site::named_as("recording_full", &NAMES, |service| service, |launch| launch.arguments(flags))?;
     reader.join().map_err(|_| anyhow::anyhow!("the reader panicked"))??;
-    load::side_by_side(site.address()?, 4, 100, |_| None).none_lost(400)?;
+    load::side_by_side(site.address()?, 4, 400, |_| None).none_lost(400)?;
     poll::until("the loss to be counted", || {
         let lost = site.engine.metrics()?.sum("pointsman_recording_dropped_total", &[]);
         load::ask(site.address()?, None)?;
@@ -203,7 +203,7 @@ fn two_choices_instead_of_maglev_loses_affinity_and_gains_balance() -> Result<()
         |launch| launch.workers(2).arguments(recorded.flags()),
     )?;
     // Few clients, so that their hashes are far from even.
-    load::side_by_side(site.address()?, 6, 100, |n| Some(client(n as u32))).none_lost(600)?;
+    load::side_by_side(site.address()?, 6, 600, |n| Some(client((n % 6) as u32))).none_lost(600)?;
     ended(site)?;
     let (open_loop, status) = report("diff", &recorded.file, &["--a", "live", "--b", "two-choices"])?;
     ensure!(status == Some(0) && open_loop["kind"] == "diff", "{status:?}: {open_loop}");
