@@ -21,7 +21,7 @@ use crate::workbench::components::{self, Components};
 use crate::workbench::diff::{self, Candidate, Comparison};
 use crate::workbench::recording::{Recording, export};
 use crate::workbench::replay;
-use crate::workbench::report::{Metric, Report, Verdict};
+use crate::workbench::report::{Kind, Metric, Report, Verdict};
 
 /// What `run` records.
 #[derive(Debug, Args)]
@@ -229,6 +229,10 @@ fn show(report: &Report, output: OutputFormat) -> anyhow::Result<ExitCode> {
 /// A report for people: a line a case, with what was found below it, then the numbers and what must be known of them.
 fn text(report: &Report) -> String {
     let mut lines = Vec::new();
+    if report.kind == Kind::Diff {
+        let subjects: Vec<_> = report.subjects.iter().map(|subject| subject.name.as_str()).collect();
+        lines.push(format!("     {:20} {}", "", subjects.join(" → ")));
+    }
     for case in &report.cases {
         let verdict = match case.verdict {
             Verdict::Holds => "ok  ",
@@ -236,10 +240,12 @@ fn text(report: &Report) -> String {
             Verdict::Skipped => "-   ",
         };
         let metrics: Vec<_> = case.metrics.iter().map(|metric| format!("{} {}", metric.name, values(metric))).collect();
-        lines.push(format!("{verdict} {}: {}", case.name, metrics.join(", ")));
+        let colon = if metrics.is_empty() { "" } else { ": " };
+        lines.push(format!("{verdict} {}{colon}{}", case.name, metrics.join(", ")));
         lines.extend(case.findings.iter().map(|finding| format!("       {finding}")));
     }
-    if report.cases.len() != 1 {
+    // Those of a single case are beside it already.
+    if report.cases.iter().all(|case| case.metrics != report.metrics) {
         lines.extend(report.metrics.iter().map(|metric| format!("     {:20} {}", metric.name, values(metric))));
     }
     lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
