@@ -26,6 +26,8 @@ pub(super) struct Writer<W> {
     limit_bytes: u64,
     /// It failed, or is full.
     over: bool,
+    /// Frames that may not have reached the file yet.
+    unflushed: u64,
     versions: BTreeSet<u32>,
     plans: Numbers,
     endpoints: Numbers,
@@ -63,6 +65,7 @@ impl<W: Write> Writer<W> {
             written: head.len() as u64,
             limit_bytes,
             over: false,
+            unflushed: 0,
             versions: BTreeSet::new(),
             plans: Numbers::default(),
             endpoints: Numbers::default(),
@@ -76,6 +79,7 @@ impl<W: Write> Writer<W> {
         if self.over {
             return;
         }
+        self.unflushed += chunk.frames;
         let mut own = Vec::new();
         let mut result = Ok(());
         for piece in chunk.pieces {
@@ -88,16 +92,17 @@ impl<W: Write> Writer<W> {
             result = result.and_then(|()| self.block(chunk.worker, &own));
         }
         if let Err(error) = result {
-            self.shared.count_lost(chunk.frames);
             self.fail(&error);
         }
     }
 
     pub(super) fn flush(&mut self) {
-        if !self.over
-            && let Err(error) = self.out.flush()
-        {
-            self.fail(&error);
+        if self.over {
+            return;
+        }
+        match self.out.flush() {
+            Ok(()) => self.unflushed = 0,
+            Err(error) => self.fail(&error),
         }
     }
 
@@ -206,6 +211,7 @@ impl<W: Write> Writer<W> {
     fn fail(&mut self, error: &io::Error) {
         tracing::error!("the recording cannot be written and ends here: {error}; connections are served as before");
         self.over = true;
+        self.shared.count_lost(self.unflushed);
         self.shared.stop();
     }
 }
