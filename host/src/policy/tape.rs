@@ -345,7 +345,7 @@ impl Tape {
         {
             return *sampled;
         }
-        let sampled = self.terms.sample.get() == 1 || mixed(connection.random) % u64::from(self.terms.sample.get()) == 0;
+        let sampled = self.terms.sample.get() == 1 || mixed(connection.random).is_multiple_of(self.terms.sample.get().into());
         self.current = Some((*connection, sampled));
         if sampled {
             let frame = Connection {

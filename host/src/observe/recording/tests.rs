@@ -184,7 +184,7 @@ fn a_full_file_ends_in_order_and_the_tape_with_it() {
 fn a_disk_that_fails_ends_the_recording_and_nothing_else() {
     let mut disk = disk();
     disk.full_at = 100_000;
-    let recorder = Recorder::start(disk.clone(), 1 << 30, terms(1), &header()).unwrap();
+    let recorder = Recorder::start(disk, 1 << 30, terms(1), &header()).unwrap();
     let mut worker = WorkerPolicies::recorded(1, recorder.tape(0));
     let mut n = 0;
     while worker.decided(&connection(n), Fate::Forward(0), None).is_some() {

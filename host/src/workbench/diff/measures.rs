@@ -14,16 +14,19 @@ pub(super) struct Measures {
     /// Of each pick.
     pub(super) fuel: Vec<u64>,
     /// Picks by candidate set, in one generation of it, and endpoint.
-    picks: BTreeMap<(ServiceId, u32, u32), BTreeMap<Arc<str>, u64>>,
+    picks: BTreeMap<Among, BTreeMap<Arc<str>, u64>>,
     /// Of the same sets: usable endpoints with their weights.
-    weights: BTreeMap<(ServiceId, u32, u32), BTreeMap<Arc<str>, u32>>,
+    weights: BTreeMap<Among, BTreeMap<Arc<str>, u32>>,
     /// Each client's last endpoint, and among whom it was picked.
-    last: HashMap<(ServiceId, u64), (Arc<str>, (ServiceId, u32, u32))>,
+    last: HashMap<(ServiceId, u64), (Arc<str>, Among)>,
     affinity: Share,
     disruption: Share,
     minimal: u64,
     gap: Gap,
 }
+
+/// A candidate set: Service port, the number of its state, the set's own.
+type Among = (ServiceId, u32, u32);
 
 /// So many of so many.
 #[derive(Clone, Copy, Debug, Default)]
@@ -80,7 +83,7 @@ impl Measures {
     /// A connection has begun; these are the members of its candidate set.
     pub(super) fn in_flight(&mut self, keys: &[Arc<str>], loads: &Loads) {
         self.gap.calls += 1;
-        if keys.is_empty() || self.gap.calls % (keys.len() as u64).div_ceil(ENDPOINTS_A_LOOK) != 0 {
+        if keys.is_empty() || !self.gap.calls.is_multiple_of((keys.len() as u64).div_ceil(ENDPOINTS_A_LOOK)) {
             return;
         }
         let active = || keys.iter().map(|key| f64::from(loads.active(key)));
