@@ -19,7 +19,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("oci", &["objects"]),
     ("dataplane", &["table", "policy", "route", "observe", "sys"]),
     ("admin", &["objects", "table", "policy", "observe"]),
-    ("workbench", &["objects", "store", "table", "policy", "control", "route"]),
+    ("workbench", &["objects", "store", "table", "policy", "control", "route", "observe"]),
     ("sys", &[]),
     ("engine", ALL_BUT_CLI),
     ("cli", ALL),

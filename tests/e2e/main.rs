@@ -16,6 +16,7 @@ mod oci;
 mod pods;
 mod projects;
 mod readiness;
+mod recording;
 mod reports;
 mod service_types;
 mod site;

@@ -41,6 +41,8 @@ pub struct Metrics {
     pub decision_log_written: u64,
     /// Lines that found its queue full.
     pub decision_log_dropped: u64,
+    /// Frames that a recording lost.
+    pub recording_dropped: u64,
 }
 
 /// How often something became of an attempt to probe.
@@ -144,7 +146,7 @@ impl Page {
     }
 
     fn host(&self, families: &mut Families<'_, '_>) -> fmt::Result {
-        let Metrics { generation, listeners, traffic, decision_log_written, decision_log_dropped, .. } = &self.metrics;
+        let Metrics { generation, listeners, traffic, decision_log_written, decision_log_dropped, recording_dropped, .. } = &self.metrics;
         families.info("pointsman_build", "What is running", vec![("version", env!("CARGO_PKG_VERSION"))])?;
         families.gauge("pointsman_table_generation", "Generation of the routing table in force", one(*generation))?;
         families.gauge("pointsman_listeners", "Listening sockets", one(*listeners))?;
@@ -159,7 +161,9 @@ impl Page {
             "pointsman_decision_log_dropped",
             "Lines that found the queue of the decision log full",
             one(*decision_log_dropped),
-        )
+        )?;
+        let lost = "Frames that a recording lost: its disk could not keep up, or failed";
+        families.counter("pointsman_recording_dropped", lost, one(*recording_dropped))
     }
 
     /// Under kube-proxy's own names, so that its dashboards find them (kubernetes-semantics 3.18).

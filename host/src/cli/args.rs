@@ -11,6 +11,7 @@ use clap::{Args, ColorChoice, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use ipnet::IpNet;
 
+use super::recordings::{DiffArgs, RecordArgs, ReplayArgs};
 use super::values::{self, ClientAddress, Target};
 use super::{inspect, oci, project, workbench};
 use crate::admin;
@@ -198,6 +199,9 @@ pub struct RunArgs {
     /// Write a JSON line for every connection; - is standard output
     #[arg(help_heading = SEEING, long, value_name = "FILE")]
     pub decision_log: Option<PathBuf>,
+    /// A recording.
+    #[command(flatten)]
+    pub record: RecordArgs,
     /// How the engine's own log is written, on standard error
     #[arg(help_heading = SEEING, long, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
@@ -500,6 +504,10 @@ pub enum PolicyCommand {
     /// Writes it to a file and prints the reference with the digest that was found. What comes is checked against its digest, and kept: by
     /// digest, it is not asked for again.
     Pull(oci::PullArgs),
+    /// Make a recording's policies decide again, and compare
+    Replay(Box<ReplayArgs>),
+    /// Try another balancer on a recording's connections, and compare
+    Diff(Box<DiffArgs>),
 }
 
 /// Where the running engine is.

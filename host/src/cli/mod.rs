@@ -11,6 +11,7 @@ pub mod inspect;
 pub mod oci;
 mod policy;
 pub mod project;
+mod recordings;
 mod route;
 mod run;
 mod setup;
@@ -65,6 +66,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Policy(PolicyCommand::List(args)) => block_on(policy::list(args)).map(done),
         Command::Policy(PolicyCommand::Push(args)) => block_on(oci::push(args)).map(done),
         Command::Policy(PolicyCommand::Pull(args)) => block_on(oci::pull(args)).map(done),
+        Command::Policy(PolicyCommand::Replay(args)) => recordings::replay(&args),
+        Command::Policy(PolicyCommand::Diff(args)) => recordings::compare(&args),
         Command::Completions { shell } => completions::print(shell, &mut io::stdout()).context("writing the completions").map(done),
         Command::CompilePolicy => compile::run().map(done),
     }

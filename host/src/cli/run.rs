@@ -57,6 +57,7 @@ fn options(args: RunArgs) -> anyhow::Result<Options> {
         admin: args.admin,
         token: args.admin_token_file.as_deref().map(Token::from_file).transpose()?,
         decision_log: args.decision_log.clone(),
+        record: args.record.options(args.hash_secret_file.is_some())?,
         hash_key: setup::hash_key(args.hash_secret_file.as_deref())?,
         max_connections: args.max_connections.map(|n| n.get() as usize),
         connect_timeout: args.connect_timeout,

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use crate::policy::LoadedPolicy;
-use crate::policy::contract::{Decider, Outcome, ServiceId};
+use crate::policy::contract::{Connection, Decider, Outcome, ServiceId};
 use crate::policy::counters::PolicyCounters;
+use crate::policy::tape::{Ending, Fate};
 use crate::policy::worker::WorkerPolicies;
 use crate::table::{Table, VersionId};
 
@@ -31,6 +32,12 @@ pub trait Policies: Decider + Send + 'static {
     fn reconfigure(&mut self, now_ms: u64);
     /// The counts now.
     fn counters(&self) -> Self::Counters;
+    /// What became of a decision, for a recording; see [`WorkerPolicies::decided`].
+    fn decided(&mut self, _connection: &Connection, _fate: Fate, _again: Option<u64>) -> Option<u64> {
+        None
+    }
+    /// A connection that has a number in the recording has ended.
+    fn ended(&mut self, _number: u64, _now_ms: u64, _ending: Ending) {}
 }
 
 impl Policies for WorkerPolicies {
@@ -67,5 +74,14 @@ impl Policies for WorkerPolicies {
 
     fn counters(&self) -> Self::Counters {
         self.counters()
+    }
+
+    #[inline]
+    fn decided(&mut self, connection: &Connection, fate: Fate, again: Option<u64>) -> Option<u64> {
+        self.decided(connection, fate, again)
+    }
+
+    fn ended(&mut self, number: u64, now_ms: u64, ending: Ending) {
+        self.ended(number, now_ms, ending);
     }
 }

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
 use super::connect::connect;
-use super::decide::{decide_again, forwarded, lookup, pinned};
+use super::decide::{decide_again, forwarded, lookup, pinned, write, write_end};
 use super::drains::Place;
 use super::policies::Policies;
 use super::proxy_protocol;
@@ -66,6 +66,7 @@ fn begin_or_wait<P: Policies>(
         return;
     }
     worker.counters.decided(port, &decision);
+    let recorded = write(&mut *worker.policies.borrow_mut(), &connection, &decision, None);
     let mut open = Open {
         worker: Rc::clone(worker),
         counter: Some(waited.unwrap_or_else(|| worker.counters.accepted(port, frontend.kind))),
@@ -90,6 +91,7 @@ fn begin_or_wait<P: Policies>(
             bytes_in: 0,
             bytes_out: 0,
             duration: Duration::ZERO,
+            recorded,
         },
     };
     match fate {
@@ -269,6 +271,7 @@ impl<P: Policies> Drop for Open<P> {
         if let Some(counter) = self.counter.take() {
             counter.ended(outcome);
         }
+        write_end(&self.worker, &self.record);
         self.worker.freed.notify_waiters();
         if let Some(log) = &self.worker.log {
             self.record.duration = self.accepted.elapsed();

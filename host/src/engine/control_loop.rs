@@ -16,16 +16,19 @@ use super::addresses::Addresses;
 use super::core::Core;
 use super::health::Health;
 use super::pulls::Outcome;
-use super::{Options, report};
+use super::{Options, Record, report};
 use crate::admin::{self, Bound, EventLog, Metrics, ObjectsRequest, PolicyReply, PolicyRequest, ProxyHealth, Readiness, SwapCount, Sync};
 use crate::control::Update;
 use crate::dataplane::{self, Clock, DataPlane, TableUpdate};
 use crate::objects::reference::Reference;
 use crate::objects::{Diagnostic, list_to_json};
+use crate::observe::Recorder;
 use crate::observe::decision_log::DecisionLog;
+use crate::observe::recording::file::{Header, PolicyRecord, WorkerStart};
 use crate::policy::catalogue::Absence;
 use crate::policy::directory::DirectoryEvent;
 use crate::policy::registry::{Registry, Swapped};
+use crate::policy::tape::Clients;
 use crate::policy::worker::WorkerPolicies;
 use crate::policy::{LoadedPolicy, Refusal};
 use crate::probe::{self, Flip, Watched};
@@ -99,6 +102,7 @@ struct ControlLoop {
     core: Core,
     plane: DataPlane<WorkerPolicies>,
     log: Option<DecisionLog>,
+    recorder: Option<Recorder>,
     addresses: Addresses,
     clock: Clock,
     table: Arc<Table>,
@@ -142,7 +146,12 @@ impl ControlLoop {
             seed,
             clock,
         };
-        let policies = (0..options.workers as u64).map(|worker| WorkerPolicies::new(seed.wrapping_add(worker))).collect();
+        let recorder = options.record.as_ref().map(|record| start_recording(record, options, &wiring.registry, seed)).transpose()?;
+        let policies = (0..options.workers as u64).map(|worker| match &recorder {
+            Some(recorder) => WorkerPolicies::recorded(seed.wrapping_add(worker), recorder.tape(worker as u16)),
+            None => WorkerPolicies::new(seed.wrapping_add(worker)),
+        });
+        let policies = policies.collect();
         let plane = DataPlane::start(&config, policies, log.as_ref().map(DecisionLog::sender).as_ref()).context("starting the workers")?;
         let addresses = Addresses::new(options, transparent)?;
         let core = Core::new(options.files.clone(), options.control.clone(), Arc::clone(&wiring.registry));
@@ -151,6 +160,7 @@ impl ControlLoop {
             core,
             plane,
             log,
+            recorder,
             addresses,
             clock,
             table: Arc::default(),
@@ -494,6 +504,7 @@ impl ControlLoop {
             sync: Sync { no_local_endpoints: report::no_local_endpoints(&self.table), ..self.sync.clone() },
             decision_log_written: written,
             decision_log_dropped: dropped,
+            recording_dropped: self.recorder.as_ref().map(Recorder::lost).unwrap_or_default(),
         }
     }
 
@@ -522,10 +533,32 @@ impl ControlLoop {
         if let Some(log) = self.log {
             log.close();
         }
+        if let Some(recorder) = self.recorder {
+            recorder.close();
+        }
         let total = &last.totals;
         tracing::info!("ended: {} connections accepted, {} reset at the drain deadline", total.accepted, total.drained);
         Ok(())
     }
+}
+
+/// Opens the file of `--record`.
+fn start_recording(record: &Record, options: &Options, registry: &Registry, seed: u64) -> anyhow::Result<Recorder> {
+    let worker = |worker: u64| WorkerStart { seed: seed.wrapping_add(worker).into(), fresh: true };
+    let catalogue = registry.catalogue();
+    let policies = catalogue.entries.iter();
+    let header = Header {
+        program: env!("CARGO_PKG_VERSION").to_owned(),
+        sample: record.terms.sample.get(),
+        hashed_clients: matches!(record.terms.clients, Clients::Hashed(_)),
+        workers: (0..options.workers as u64).map(worker).collect(),
+        limits: (&options.limits).into(),
+        policies: policies.map(|((stage, name), entry)| PolicyRecord::new(*stage, name, &entry.current.digest)).collect(),
+    };
+    let recorder = Recorder::create(&record.file, record.limit_bytes, record.terms, &header);
+    let recorder = recorder.with_context(|| format!("--record {}", record.file.display()))?;
+    tracing::info!("recording decisions into {}", record.file.display());
+    Ok(recorder)
 }
 
 /// Since 1970.

@@ -12,5 +12,5 @@ mod references;
 mod report;
 mod run;
 
-pub use options::{Options, VipMode};
+pub use options::{Options, Record, VipMode};
 pub use run::run;

@@ -11,6 +11,7 @@ use crate::dataplane::UdpLimits;
 use crate::objects::reference::Repositories;
 use crate::oci;
 use crate::policy::limits::Limits;
+use crate::policy::tape::Terms;
 use crate::route::HashKey;
 
 /// How virtual addresses come to this machine.
@@ -20,6 +21,17 @@ pub enum VipMode {
     AnyIp,
     /// 10.97.72.1 is bound as 127.97.72.1: no privileges.
     Loopback,
+}
+
+/// A recording that is to be made.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The file.
+    pub file: PathBuf,
+    /// It grows to so many bytes.
+    pub limit_bytes: u64,
+    /// What is in it.
+    pub terms: Terms,
 }
 
 /// Everything `run` needs.
@@ -54,6 +66,8 @@ pub struct Options {
     pub token: Option<Token>,
     /// `-` is stdout.
     pub decision_log: Option<PathBuf>,
+    /// Where decisions are recorded.
+    pub record: Option<Record>,
     /// Of `client-hash`.
     pub hash_key: HashKey,
     /// Of this process.

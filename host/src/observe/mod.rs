@@ -6,8 +6,10 @@ mod entry;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod record;
+pub mod recording;
 pub mod snapshot;
 
 pub use decision_log::{DecisionLog, LogSender};
 pub use record::{ConnectError, ConnectFailure, ConnectionRecord, Outcome, Source};
+pub use recording::Recorder;
 pub use snapshot::{EndpointSnapshot, FallbackKey, ServiceKey, ServiceSnapshot, Snapshot, Tally};

@@ -40,6 +40,8 @@ pub struct ConnectionRecord {
     pub bytes_out: u64,
     /// From accept to close.
     pub duration: Duration,
+    /// Its number in the recording of its worker, if it is in one.
+    pub recorded: Option<u64>,
 }
 
 /// What an endpoint learns of the client's address.

@@ -16,6 +16,7 @@ use crate::table::{ServiceId, Slot, Table};
 pub(super) struct HostData {
     /// What `load.active` reads.
     pub(super) table: Arc<Table>,
+    pub(super) loads: Loads,
     pub(super) limiter: Limiter,
     pub(super) log: Arc<GuestLog>,
     /// Half of the current call's deadline: epochs, and processor time.
@@ -26,16 +27,49 @@ pub(super) struct HostData {
     pub(super) wasi: Option<Box<Wasi>>,
 }
 
+/// Where the answers of `load` come from, and where they go besides.
+pub(super) enum Loads {
+    /// From the table.
+    Live,
+    /// From the table; they are noted, for a tape.
+    Noted(Vec<u32>),
+    /// From a tape, in the order in which they were given then. `short`: more was asked than then.
+    Given { answers: std::vec::IntoIter<u32>, short: bool },
+}
+
 impl HostData {
     pub(super) fn new(limits: &Limits, log: Arc<GuestLog>) -> Self {
-        Self { table: Arc::default(), limiter: Limiter::new(limits), log, half_deadline: (0, Duration::ZERO), overdue: None, wasi: None }
+        Self {
+            table: Arc::default(),
+            loads: Loads::Live,
+            limiter: Limiter::new(limits),
+            log,
+            half_deadline: (0, Duration::ZERO),
+            overdue: None,
+            wasi: None,
+        }
     }
 
     /// Live connections of slots; 0 of one that the Service port does not have.
     #[inline]
-    fn active<const N: usize>(&self, service: ServiceId, slots: [Slot; N]) -> [u32; N] {
-        let Some(port) = self.table.port(service) else { return [0; N] };
-        slots.map(|slot| port.endpoints.get(slot as usize).map_or(0, |endpoint| endpoint.load.active()))
+    fn active<const N: usize>(&mut self, service: ServiceId, slots: [Slot; N]) -> [u32; N] {
+        let live = match self.table.port(service) {
+            Some(port) => slots.map(|slot| port.endpoints.get(slot as usize).map_or(0, |endpoint| endpoint.load.active())),
+            None => [0; N],
+        };
+        match &mut self.loads {
+            Loads::Live => live,
+            Loads::Noted(noted) => {
+                noted.extend(live);
+                live
+            }
+            Loads::Given { answers, short } => slots.map(|_| {
+                answers.next().unwrap_or_else(|| {
+                    *short = true;
+                    0
+                })
+            }),
+        }
     }
 }
 
@@ -51,12 +85,12 @@ pub(super) fn deadline(data: &mut HostData) -> UpdateDeadline {
 /// Defines the imports of the contract.
 pub(super) fn link(linker: &mut Linker<HostData>) -> wasmtime::Result<()> {
     let mut load = linker.instance(LOAD)?;
-    load.func_wrap("active", |store: StoreContextMut<'_, HostData>, (service, slot): (ServiceId, Slot)| {
-        let [active] = store.data().active(service, [slot]);
+    load.func_wrap("active", |mut store: StoreContextMut<'_, HostData>, (service, slot): (ServiceId, Slot)| {
+        let [active] = store.data_mut().active(service, [slot]);
         Ok((active,))
     })?;
-    load.func_wrap("active-pair", |store: StoreContextMut<'_, HostData>, (service, one, other): (ServiceId, Slot, Slot)| {
-        let [one, other] = store.data().active(service, [one, other]);
+    load.func_wrap("active-pair", |mut store: StoreContextMut<'_, HostData>, (service, one, other): (ServiceId, Slot, Slot)| {
+        let [one, other] = store.data_mut().active(service, [one, other]);
         Ok(((one, other),))
     })?;
     linker.instance(LOG)?.func_wrap("log", |store: StoreContextMut<'_, HostData>, (level, message): (LogLevel, WasmStr)| {

@@ -9,7 +9,7 @@ use super::contract::{
     Connection, Description, Endpoint, Fault, Grouping, Label, Node, Outcome, Partition, Place, ServiceId, ServicePort, Setting, Slot,
     StageKind, Verdict,
 };
-use super::host::{GuestLog, HostData, deadline};
+use super::host::{GuestLog, HostData, Loads, deadline};
 use super::limits::{Budget, Limits};
 use super::wasi;
 use super::wire;
@@ -195,6 +195,32 @@ impl Instance {
     /// The table that `load.active` reads from now on.
     pub(super) fn set_table(&mut self, table: &Arc<Table>) {
         self.guest.store.data_mut().table = Arc::clone(table);
+    }
+
+    /// From now on notes what `load` answers.
+    pub(super) fn note_loads(&mut self) {
+        self.guest.store.data_mut().loads = Loads::Noted(Vec::new());
+    }
+
+    /// What `load` answered since the last time; nothing, if it was not to be noted.
+    pub(super) fn take_loads(&mut self) -> Vec<u32> {
+        match &mut self.guest.store.data_mut().loads {
+            Loads::Noted(noted) => std::mem::take(noted),
+            Loads::Live | Loads::Given { .. } => Vec::new(),
+        }
+    }
+
+    /// What `load` answers in the next call, whatever it is asked.
+    pub(super) fn give_loads(&mut self, answers: Vec<u32>) {
+        self.guest.store.data_mut().loads = Loads::Given { answers: answers.into_iter(), short: false };
+    }
+
+    /// Whether exactly as much was asked of `load` as there were answers given.
+    pub(super) fn loads_fit(&self) -> bool {
+        match &self.guest.store.data().loads {
+            Loads::Given { answers, short } => answers.len() == 0 && !short,
+            Loads::Live | Loads::Noted(_) => true,
+        }
     }
 
     /// Fuel that the last call used.

@@ -91,7 +91,7 @@ impl LoadedPolicy {
             fault => Refusal::Probe { call: "start", fault },
         })?;
         let description = instance.describe().map_err(failed("describe"))?;
-        self.configure(&mut instance, Place::Planner).map_err(failed("configure"))?;
+        instance.configure(Place::Planner, &self.node(), self.settings()).map_err(failed("configure"))?;
         Ok(Description { name: shown(&description.name), version: shown(&description.version), summary: shown(&description.summary) })
     }
 
@@ -100,9 +100,29 @@ impl LoadedPolicy {
     /// # Errors
     /// The fault of its start or of `configure`, or a full pool.
     pub(super) fn instantiate(&self, place: Place) -> Result<Instance, Fault> {
+        self.instantiate_with(place, &self.node(), &self.surroundings.settings)
+    }
+
+    /// The same with another node and other settings than its own.
+    pub(super) fn instantiate_with(&self, place: Place, node: &Node, settings: &[Setting]) -> Result<Instance, Fault> {
         let mut instance = self.bare(place)?;
-        self.configure(&mut instance, place)?;
+        instance.configure(place, node, settings)?;
         Ok(instance)
+    }
+
+    /// The node that instances are configured with now.
+    pub(super) fn node(&self) -> Arc<Node> {
+        self.surroundings.node.load_full()
+    }
+
+    /// The settings that instances are configured with.
+    pub(super) fn settings(&self) -> &[Setting] {
+        &self.surroundings.settings
+    }
+
+    /// What it was granted, as far as it uses it.
+    pub(super) fn grants(&self) -> Grants {
+        Grants { wasi: self.shape.wasi, runtime: self.runtime }
     }
 
     fn bare(&self, place: Place) -> Result<Instance, Fault> {
@@ -116,10 +136,6 @@ impl LoadedPolicy {
             log: &self.log,
         };
         Instance::new(&mould, place)
-    }
-
-    fn configure(&self, instance: &mut Instance, place: Place) -> Result<(), Fault> {
-        instance.configure(place, &self.surroundings.node.load(), &self.surroundings.settings)
     }
 
     /// Its identity.

@@ -2,7 +2,8 @@
 //!
 //! `contract` is what the rest of the host sees; the decision core needs nothing else. A component becomes a policy in `registry`: measured
 //! (`inspect`), compiled apart (`compile`), probed (`loaded`) and tested (`self_test`). Instances stand in two places: `planners`, off the
-//! data path, and `worker`, next to the connections. Both enter a guest through one function of `instance`, which arms the `limits`.
+//! data path, and `worker`, next to the connections. Both enter a guest through one function of `instance`, which arms the `limits`. A `tape`
+//! keeps what a worker's instances saw, and a `replica` sees it again.
 
 mod backoff;
 pub mod breaker;
@@ -22,7 +23,9 @@ mod loaded;
 pub mod planners;
 mod refusal;
 pub mod registry;
+pub mod replica;
 mod self_test;
+pub mod tape;
 pub mod trial;
 mod wasi;
 mod wire;

@@ -10,6 +10,7 @@ use super::contract::{Connection, Decider, Fault, Outcome, ServiceId, Slot, Verd
 use super::counters::PolicyCounters;
 use super::instance::Instance;
 use super::loaded::LoadedPolicy;
+use super::tape::{Ending, Fate, Tape};
 use crate::table::{Table, VersionId};
 
 mod installed;
@@ -25,6 +26,8 @@ pub struct WorkerPolicies {
     /// Decisions until the next one that is timed.
     untimed: u32,
     random: u64,
+    /// What the instances see goes on it too.
+    tape: Option<Box<Tape>>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -40,7 +43,12 @@ const TIMED_ONE_IN: u32 = 256;
 impl WorkerPolicies {
     /// A worker without policies. The seed, another on each worker, is passed to `configure` and spreads the rebuilding.
     pub fn new(seed: u64) -> Self {
-        Self { seed, policies: Vec::new(), bounds: Vec::new(), table: Arc::default(), untimed: 1, random: seed | 1 }
+        Self { seed, policies: Vec::new(), bounds: Vec::new(), table: Arc::default(), untimed: 1, random: seed | 1, tape: None }
+    }
+
+    /// A worker without policies, all of whose instances are on this tape from their start.
+    pub fn recorded(seed: u64, tape: Tape) -> Self {
+        Self { tape: Some(Box::new(tape)), ..Self::new(seed) }
     }
 
     /// Makes an instance of a version, unless there is one. To be called before a table names the version.
@@ -51,7 +59,8 @@ impl WorkerPolicies {
         }
         if self.policies[at].is_none() {
             let seed = self.seed ^ (at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            self.policies[at] = Some(Box::new(Installed::new(policy, seed, &self.table, now_ms)));
+            let tape = self.tape.as_deref_mut();
+            self.policies[at] = Some(Box::new(Installed::new(policy, seed, &self.table, now_ms, tape)));
         }
     }
 
@@ -59,13 +68,19 @@ impl WorkerPolicies {
     pub fn retire(&mut self, version: VersionId) {
         if let Some(policy) = self.policies.get_mut(version.0 as usize) {
             *policy = None;
+            if let Some(tape) = &mut self.tape {
+                tape.retire(version);
+            }
         }
     }
 
     /// Hands the plans of the changed Service ports to the policies that they name, and the table to `load.active`. To be called before a
     /// connection is decided with the table. A Service port that is gone is forgotten.
     pub fn adopt(&mut self, table: &Arc<Table>, changed: &[ServiceId], now_ms: u64) {
-        self.table = Arc::clone(table);
+        let before = std::mem::replace(&mut self.table, Arc::clone(table));
+        if let Some(tape) = &mut self.tape {
+            table_changed(tape, &before, table, changed, now_ms);
+        }
         for service in changed {
             let at = *service as usize;
             if self.bounds.len() <= at {
@@ -76,7 +91,7 @@ impl WorkerPolicies {
                 port.map_or(Bounds::default(), |port| Bounds { groups: port.groups.len() as u32, subsets: port.subsets.len() as u32 });
         }
         for policy in self.policies.iter_mut().flatten() {
-            policy.adopt(table, changed, now_ms);
+            policy.adopt(table, changed, now_ms, self.tape.as_deref_mut());
         }
     }
 
@@ -85,19 +100,23 @@ impl WorkerPolicies {
         if let Some(bounds) = self.bounds.get_mut(service as usize) {
             *bounds = Bounds::default();
         }
-        self.policies.iter_mut().flatten().for_each(|policy| policy.forget(service));
+        self.policies.iter_mut().flatten().for_each(|policy| policy.forget(service, self.tape.as_deref_mut()));
     }
 
     /// Rebuilds what faulted and has waited long enough. To be called every 50 to 100 ms, between connections.
     pub fn mend(&mut self, now_ms: u64) {
         let table = &self.table;
-        self.policies.iter_mut().flatten().for_each(|policy| policy.mend(table, now_ms));
+        self.policies.iter_mut().flatten().for_each(|policy| policy.mend(table, now_ms, self.tape.as_deref_mut()));
+        if let Some(tape) = &mut self.tape {
+            tape.flush();
+        }
+        self.tape.take_if(|tape| tape.is_over());
     }
 
     /// Makes every instance anew: the node changed.
     pub fn reconfigure(&mut self, now_ms: u64) {
         let table = &self.table;
-        self.policies.iter_mut().flatten().for_each(|policy| policy.rebuild(table, now_ms));
+        self.policies.iter_mut().flatten().for_each(|policy| policy.rebuild(table, now_ms, self.tape.as_deref_mut()));
     }
 
     /// Tells the balancers that learn what became of their picks.
@@ -112,9 +131,23 @@ impl WorkerPolicies {
                 };
                 let theirs: Vec<Outcome> = outcomes.iter().filter(picked).copied().collect();
                 if !theirs.is_empty() {
-                    policy.report(now_ms, &theirs);
+                    policy.report(now_ms, &theirs, self.tape.as_deref_mut());
                 }
             }
+        }
+    }
+
+    /// Tells the tape, if there is one, what became of a decision; `again` is what this returned before, for a connection whose endpoint
+    /// could not be reached. Returns the connection's number on the tape, by which its end is told.
+    #[inline]
+    pub fn decided(&mut self, connection: &Connection, fate: Fate, again: Option<u64>) -> Option<u64> {
+        self.tape.as_mut()?.decided(connection, fate, again)
+    }
+
+    /// Tells the tape that a connection has ended.
+    pub fn ended(&mut self, number: u64, now_ms: u64, ending: Ending) {
+        if let Some(tape) = &mut self.tape {
+            tape.ended(number, now_ms, ending);
         }
     }
 
@@ -131,6 +164,7 @@ impl WorkerPolicies {
         version: VersionId,
         connection: &Connection,
         call: impl FnOnce(&mut Instance) -> Result<R, Fault>,
+        write: impl FnOnce(&mut Tape, &[u32], &Result<R, Fault>),
         check: impl FnOnce(R, Bounds, Option<&Table>) -> Result<R, Fault>,
     ) -> Result<R, Fault> {
         let Some(Some(policy)) = self.policies.get_mut(version.0 as usize) else { return Err(Fault::NotAsked("not installed")) };
@@ -149,6 +183,9 @@ impl WorkerPolicies {
         } else {
             policy.call(call)
         };
+        if let Some(tape) = &mut self.tape {
+            write(tape, &policy.take_loads(), &answer);
+        }
         let unused = (admission == Admission::Shadow).then_some(&*self.table);
         let answer = answer.and_then(|answer| check(answer, bounds, unused));
         policy.settle(answer, admission, connection.now_ms)
@@ -161,6 +198,7 @@ impl Decider for WorkerPolicies {
             version,
             connection,
             |i| i.choose_group(connection),
+            |tape, loads, answer| tape.group(version, connection, loads, answer),
             |group, bounds, _| match group {
                 Some(group) if group >= bounds.groups => Err(Fault::OutOfRange(format!("group {group} of {}", bounds.groups))),
                 group => Ok(group),
@@ -173,6 +211,7 @@ impl Decider for WorkerPolicies {
             version,
             connection,
             |i| i.choose_subset(connection, group),
+            |tape, loads, answer| tape.subset(version, connection, group, loads, answer),
             |verdict, bounds, _| match verdict {
                 Verdict::Forward(subset) if subset >= bounds.subsets => {
                     Err(Fault::OutOfRange(format!("subset {subset} of {}", bounds.subsets)))
@@ -187,6 +226,7 @@ impl Decider for WorkerPolicies {
             version,
             connection,
             |i| i.pick(connection, set),
+            |tape, loads, answer| tape.pick(version, connection, set, loads, answer),
             |slot, _, unused| match (slot, unused) {
                 (Some(slot), Some(table)) if !is_candidate(table, connection.service, set, slot) => {
                     Err(Fault::OutOfRange(format!("slot {slot}")))
@@ -204,6 +244,20 @@ impl Decider for WorkerPolicies {
         if let Some(Some(policy)) = self.policies.get_mut(version.0 as usize) {
             policy.blame(fault);
         }
+    }
+}
+
+/// What the worker decides by from now on. Of a table in which endpoints were masked, and nothing was planned, no port is said to have
+/// changed: those that are other entries than before are.
+fn table_changed(tape: &mut Tape, before: &Table, table: &Table, changed: &[ServiceId], now_ms: u64) {
+    if changed.is_empty() {
+        let ids = 0..table.ports.len() as ServiceId;
+        for id in ids.filter(|id| table.port(*id).map(Arc::as_ptr) != before.port(*id).map(Arc::as_ptr)) {
+            tape.service(now_ms, table.generation, id, table.port(id));
+        }
+    }
+    for id in changed {
+        tape.service(now_ms, table.generation, *id, table.port(*id));
     }
 }
 

@@ -44,6 +44,7 @@ fn small() -> Metrics {
         sync,
         decision_log_written: 6,
         decision_log_dropped: 1,
+        recording_dropped: 8,
     }
 }
 

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Policies;
-use crate::dataplane::decide::{decide_again, forwarded};
+use crate::dataplane::decide::{decide_again, forwarded, write_end};
 use crate::dataplane::sockets::RECEIVE_BUFFER_BYTES;
 use crate::dataplane::transparent;
 use crate::dataplane::worker::Worker;
@@ -109,6 +109,7 @@ impl Flow {
         self.record.outcome = outcome;
         self.record.duration = self.began.elapsed();
         self.counter.ended(outcome);
+        write_end(worker, &self.record);
         worker.freed.notify_waiters();
         if let Some(log) = &worker.log {
             log.send(self.record);
@@ -156,6 +157,7 @@ pub(super) fn record(
         bytes_in: 0,
         bytes_out: 0,
         duration: Duration::ZERO,
+        recorded: None,
     }
 }
 

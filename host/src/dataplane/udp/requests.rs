@@ -12,8 +12,8 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 use super::flow::{self, Flow};
 use super::flows::{Bond, FlowId, Key, Room, Terms};
 use super::{BATCH, Frontend, Policies, Turn};
-use crate::dataplane::decide::{lookup, pinned};
-use crate::observe::{ConnectError, Outcome};
+use crate::dataplane::decide::{lookup, pinned, write};
+use crate::observe::{ConnectError, ConnectionRecord, Outcome};
 use crate::policy::contract::Slot;
 use crate::route::{self, Fate, Reason};
 use crate::sys::datagrams::Batch;
@@ -222,7 +222,9 @@ impl<P: Policies> Turn<'_, P> {
         }
         worker.counters.decided(port, &decision);
         let counter = worker.counters.accepted(port, known.kind);
+        let recorded = write(&mut *worker.policies.borrow_mut(), &connection, &decision, None);
         let record = flow::record(worker.index, table.generation, port, &connection, frontend.key, run.client, decision);
+        let record = ConnectionRecord { recorded, ..record };
         let flow = Flow::new(counter, connection, record);
         match fate {
             Fate::Forward(slot) => self.establish(frontend, key, flow, slot, run),

@@ -56,6 +56,7 @@ fn record() -> ConnectionRecord {
         outcome: Outcome::Closed,
         bytes_in: 10,
         bytes_out: 20,
+        recorded: None,
         duration: Duration::from_millis(5),
     }
 }

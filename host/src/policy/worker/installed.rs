@@ -10,6 +10,7 @@ use crate::policy::contract::{Connection, Fault, Outcome, Place, StageKind};
 use crate::policy::counters::PolicyCounters;
 use crate::policy::instance::Instance;
 use crate::policy::loaded::LoadedPolicy;
+use crate::policy::tape::Tape;
 use crate::table::{Port, ServiceId, Stage, Table, VersionId};
 
 pub(super) struct Installed {
@@ -27,12 +28,15 @@ pub(super) struct Installed {
 }
 
 impl Installed {
-    pub(super) fn new(policy: Arc<LoadedPolicy>, seed: u64, table: &Arc<Table>, now_ms: u64) -> Self {
+    pub(super) fn new(policy: Arc<LoadedPolicy>, seed: u64, table: &Arc<Table>, now_ms: u64, mut tape: Option<&mut Tape>) -> Self {
+        if let Some(tape) = tape.as_deref_mut() {
+            tape.version(policy.version(), policy.stage(), policy.grants());
+        }
         let counters = PolicyCounters::new(Arc::clone(policy.version()), policy.stage());
         let breaker = Breaker::new(policy.limits().core_share_percent);
         let backoff = Backoff::new(seed);
         let mut installed = Self { policy, seed, instance: None, backoff, breaker, counters, unadopted: BTreeSet::new(), now_ms };
-        installed.build(table);
+        installed.build(table, tape);
         installed
     }
 
@@ -73,6 +77,12 @@ impl Installed {
         let answer = call(instance);
         self.counters.spent(instance.last_fuel());
         answer
+    }
+
+    /// What `load` answered in the last call, for a tape.
+    #[cold]
+    pub(super) fn take_loads(&mut self) -> Vec<u32> {
+        self.instance.as_mut().map(Instance::take_loads).unwrap_or_default()
     }
 
     /// Counts a decision; its answer is passed on, unless it was asked in shadow.
@@ -116,7 +126,7 @@ impl Installed {
         self.counters.answered = self.counters.answered.saturating_sub(1);
     }
 
-    pub(super) fn adopt(&mut self, table: &Arc<Table>, changed: &[ServiceId], now_ms: u64) {
+    pub(super) fn adopt(&mut self, table: &Arc<Table>, changed: &[ServiceId], now_ms: u64, mut tape: Option<&mut Tape>) {
         self.now_ms = now_ms;
         for service in changed {
             self.unadopted.remove(service);
@@ -125,45 +135,53 @@ impl Installed {
         instance.set_table(table);
         for service in changed {
             // A port that is gone, or that names another policy now, is not to be remembered.
-            let named = table.port(*service).is_some_and(|port| self.adopt_port(port));
+            let named = table.port(*service).is_some_and(|port| self.adopt_port(port, tape.as_deref_mut()));
             if !named {
-                self.forget(*service);
+                self.forget(*service, tape.as_deref_mut());
             }
         }
     }
 
-    pub(super) fn forget(&mut self, service: ServiceId) {
+    pub(super) fn forget(&mut self, service: ServiceId, tape: Option<&mut Tape>) {
         self.unadopted.remove(&service);
-        if let Some(instance) = &mut self.instance
-            && let Err(fault) = instance.forget(service)
-        {
+        let version = self.version();
+        let Some(instance) = &mut self.instance else { return };
+        let forgotten = instance.forget(service);
+        if let Some(tape) = tape {
+            tape.forget(version, service, &instance.take_loads(), &forgotten);
+        }
+        if let Err(fault) = forgotten {
             self.failed(&fault, self.now_ms);
         }
     }
 
-    pub(super) fn report(&mut self, now_ms: u64, outcomes: &[Outcome]) {
+    pub(super) fn report(&mut self, now_ms: u64, outcomes: &[Outcome], tape: Option<&mut Tape>) {
         self.now_ms = now_ms;
         if self.breaker.state() == BreakerState::Open {
             return;
         }
-        if let Some(instance) = &mut self.instance
-            && let Err(fault) = instance.report(now_ms, outcomes)
-        {
+        let version = self.version();
+        let Some(instance) = &mut self.instance else { return };
+        let reported = instance.report(now_ms, outcomes);
+        if let Some(tape) = tape {
+            tape.report(version, now_ms, outcomes, &instance.take_loads(), &reported);
+        }
+        if let Err(fault) = reported {
             self.failed(&fault, now_ms);
         }
     }
 
-    pub(super) fn mend(&mut self, table: &Arc<Table>, now_ms: u64) {
+    pub(super) fn mend(&mut self, table: &Arc<Table>, now_ms: u64, tape: Option<&mut Tape>) {
         self.now_ms = now_ms;
         if self.instance.is_none() && now_ms >= self.backoff.until_ms() {
             self.counters.rebuilt += 1;
-            self.build(table);
+            self.build(table, tape);
         }
     }
 
-    pub(super) fn rebuild(&mut self, table: &Arc<Table>, now_ms: u64) {
+    pub(super) fn rebuild(&mut self, table: &Arc<Table>, now_ms: u64, tape: Option<&mut Tape>) {
         self.now_ms = now_ms;
-        self.build(table);
+        self.build(table, tape);
     }
 
     pub(super) fn counters(&self) -> PolicyCounters {
@@ -178,10 +196,18 @@ impl Installed {
     }
 
     /// A fresh instance, with the plans of the table. A plan on which it faults is left out of the next attempt.
-    fn build(&mut self, table: &Arc<Table>) {
+    fn build(&mut self, table: &Arc<Table>, mut tape: Option<&mut Tape>) {
         self.keep_peak();
-        match self.policy.instantiate(Place::Worker(self.seed)) {
+        let (node, settings) = (self.policy.node(), self.policy.settings());
+        let made = self.policy.instantiate_with(Place::Worker(self.seed), &node, settings);
+        if let Some(tape) = tape.as_deref_mut() {
+            tape.instance(self.version(), self.seed, &node, settings, made.as_ref().err());
+        }
+        match made {
             Ok(mut instance) => {
+                if tape.is_some() {
+                    instance.note_loads();
+                }
                 instance.set_table(table);
                 self.instance = Some(instance);
             }
@@ -192,21 +218,31 @@ impl Installed {
         }
         for port in table.ports.iter().flatten() {
             if self.instance.is_some() && !self.unadopted.contains(&port.id) {
-                self.adopt_port(port);
+                self.adopt_port(port, tape.as_deref_mut());
             }
         }
     }
 
     /// Hands the port's plan over, if the port names this version; else returns false.
-    fn adopt_port(&mut self, port: &Port) -> bool {
+    fn adopt_port(&mut self, port: &Port, mut tape: Option<&mut Tape>) -> bool {
         let version = self.version();
         let Some(instance) = &mut self.instance else { return true };
+        let mut adopt = |set: Option<u32>, plan: &Arc<[u8]>| {
+            let adopted = match set {
+                None => instance.adopt(port.id, plan),
+                Some(set) => instance.adopt_set(port.id, set, plan),
+            };
+            if let Some(tape) = tape.as_deref_mut() {
+                tape.adopt(version, port.id, set, plan, &instance.take_loads(), &adopted);
+            }
+            adopted
+        };
         let adopted = match self.policy.stage() {
-            StageKind::Selector => plan_of(&port.selector, version).map(|plan| instance.adopt(port.id, plan)),
-            StageKind::TrafficPolicy => plan_of(&port.traffic_policy, version).map(|plan| instance.adopt(port.id, plan)),
+            StageKind::Selector => plan_of(&port.selector, version).map(|plan| adopt(None, plan)),
+            StageKind::TrafficPolicy => plan_of(&port.traffic_policy, version).map(|plan| adopt(None, plan)),
             StageKind::Balancer => plan_of(&port.balancer, version).map(|plans| {
                 let mut plans = plans.iter().enumerate();
-                plans.try_for_each(|(set, plan)| instance.adopt_set(port.id, set as u32, plan))
+                plans.try_for_each(|(set, plan)| adopt(Some(set as u32), plan))
             }),
         };
         if let Some(Err(fault)) = &adopted {

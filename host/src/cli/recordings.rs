@@ -1,0 +1,260 @@
+//! Recordings: `run --record`, and `pointsman policy replay`.
+
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Write};
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail, ensure};
+use clap::{Args, ValueEnum};
+use pointsman_guests::BUILT_IN;
+
+use super::args::OutputFormat;
+use super::values as parse;
+use crate::engine::Record;
+use crate::observe::recording::MIN_LIMIT_BYTES;
+use crate::policy::Sandbox;
+use crate::policy::compile::Compiler;
+use crate::policy::tape::{Clients, PseudonymKey, Terms};
+use crate::workbench::components::{self, Components};
+use crate::workbench::diff::{self, Candidate, Comparison};
+use crate::workbench::recording::{Recording, export};
+use crate::workbench::replay;
+use crate::workbench::report::{Kind, Metric, Report, Verdict};
+
+/// What `run` records.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Recording")]
+pub struct RecordArgs {
+    /// Record decisions into this file, for `policy replay` and `policy diff`; one that is there is replaced
+    #[arg(long, value_name = "FILE")]
+    pub record: Option<PathBuf>,
+    /// Record one connection in so many, like 1/100; only a recording of all can be replayed exactly
+    #[arg(long, value_name = "1/N", default_value = "1/1", value_parser = sample, requires = "record")]
+    pub record_sample: NonZeroU32,
+    /// The recording ends at this size
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = parse::size, requires = "record")]
+    pub record_limit: u64,
+    /// How clients' addresses are recorded
+    #[arg(long, value_name = "HOW", default_value = "plain", requires = "record")]
+    pub record_clients: RecordClients,
+    /// The key of hashed clients, so that recordings agree on them [default: a key that is forgotten]
+    #[arg(long, value_name = "FILE", requires = "record")]
+    pub record_key_file: Option<PathBuf>,
+}
+
+/// How clients are recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RecordClients {
+    /// their addresses
+    Plain,
+    /// a keyed hash of each; needs --hash-secret-file, since `client-hash` is recorded too
+    Hashed,
+}
+
+impl RecordArgs {
+    /// What the engine is told. `secret_hash`: the key of `client-hash` is a secret.
+    pub(super) fn options(&self, secret_hash: bool) -> anyhow::Result<Option<Record>> {
+        let Some(file) = self.record.clone() else { return Ok(None) };
+        ensure!(self.record_limit >= MIN_LIMIT_BYTES, "--record-limit: a recording needs at least {} MiB", MIN_LIMIT_BYTES >> 20);
+        let clients = match (self.record_clients, &self.record_key_file) {
+            (RecordClients::Plain, None) => Clients::Plain,
+            (RecordClients::Plain, Some(_)) => bail!("--record-key-file is for hashed clients: add --record-clients hashed"),
+            (RecordClients::Hashed, _) if !secret_hash => bail!(
+                "--record-clients hashed needs --hash-secret-file: `client-hash` is in the recording, and with the public key anybody can find \
+                 the address that it is the hash of"
+            ),
+            (RecordClients::Hashed, None) => Clients::Hashed(PseudonymKey::new(fastrand::u64(..), fastrand::u64(..))),
+            (RecordClients::Hashed, Some(file)) => {
+                let secret = std::fs::read_to_string(file).with_context(|| format!("--record-key-file {}", file.display()))?;
+                let secret = secret.trim();
+                ensure!(!secret.is_empty(), "--record-key-file {}: the file is empty; write a secret into it", file.display());
+                Clients::Hashed(PseudonymKey::from_secret(secret))
+            }
+        };
+        let terms = Terms { sample: self.record_sample, clients };
+        Ok(Some(Record { file, limit_bytes: self.record_limit, terms }))
+    }
+}
+
+/// `1/100`.
+fn sample(text: &str) -> Result<NonZeroU32, String> {
+    let one_in = text.strip_prefix("1/").and_then(|one_in| one_in.parse().ok());
+    one_in.ok_or_else(|| "expected one in so many, like 1/100; 1/1 is all of them".to_owned())
+}
+
+/// What `policy replay` is told.
+#[derive(Debug, Args)]
+#[command(after_help = REPLAY_EXAMPLES)]
+pub struct ReplayArgs {
+    /// What `run --record` wrote
+    #[arg(value_name = "RECORDING")]
+    pub recording: PathBuf,
+    /// The components that decided, where they are not built in; found by their digest
+    #[arg(value_name = "COMPONENT")]
+    pub components: Vec<PathBuf>,
+    /// Replay nothing: print what is in the recording
+    #[arg(long, value_name = "FORMAT", conflicts_with_all = ["components", "output"])]
+    pub export: Option<ExportFormat>,
+    /// How the report is written
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: OutputFormat,
+}
+
+const REPLAY_EXAMPLES: &str = "\
+Ends with 0 if every answer is the recorded one, with 1 if there are differences, with 2 if it cannot be replayed.
+
+Examples:
+  pointsman policy replay day.rec
+  pointsman policy replay day.rec my-balancer.wasm -o json
+  pointsman policy replay day.rec --export jsonl | head";
+
+/// What a recording can be turned into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ExportFormat {
+    /// a JSON object a line
+    Jsonl,
+}
+
+/// `pointsman policy replay`.
+///
+/// # Errors
+/// It could not run.
+pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
+    let recording = open(&args.recording)?;
+    if args.export.is_some() {
+        let mut out = BufWriter::new(io::stdout().lock());
+        export::jsonl(&recording, &mut out).map_err(|error| match error {
+            export::ExportError::Io(error) => anyhow::Error::from(error),
+            error => anyhow::Error::from(error).context(args.recording.display().to_string()),
+        })?;
+        out.flush()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let components = read_components(&args.components)?;
+    let sandbox = Sandbox::new(components::limits(&recording.header.limits), Compiler::of_this_program())?;
+    let report = replay::replay(&recording, &sandbox, &components).with_context(|| args.recording.display().to_string())?;
+    show(&report, args.output)
+}
+
+/// What `policy diff` is told.
+#[derive(Debug, Args)]
+#[command(after_help = DIFF_EXAMPLES)]
+pub struct DiffArgs {
+    /// What `run --record` wrote
+    #[arg(value_name = "RECORDING")]
+    pub recording: PathBuf,
+    /// What is compared with: `live` is what was recorded; else a file or a built-in balancer
+    #[arg(long, value_name = "live|FILE|NAME", default_value = "live")]
+    pub a: String,
+    /// What is tried: a file, or a built-in balancer
+    #[arg(long, value_name = "FILE|NAME")]
+    pub b: String,
+    /// Let each side have the loads that its own picks bring about, instead of those that were recorded
+    #[arg(long)]
+    pub closed_loop: bool,
+    /// How the report is written
+    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
+    pub output: OutputFormat,
+}
+
+const DIFF_EXAMPLES: &str = "\
+Ends with 0, with 1 if a balancer that is tried faults, with 2 if nothing can be compared.
+
+Examples:
+  pointsman policy diff day.rec --b maglev
+  pointsman policy diff day.rec --b my-balancer.wasm --closed-loop
+  pointsman policy diff day.rec --a maglev --b my-balancer.wasm -o json";
+
+/// `pointsman policy diff`.
+///
+/// # Errors
+/// It could not run.
+pub(super) fn compare(args: &DiffArgs) -> anyhow::Result<ExitCode> {
+    let recording = open(&args.recording)?;
+    let a = if args.a == "live" { None } else { Some(balancer(&args.a)?) };
+    let b = balancer(&args.b)?;
+    let candidate = |(name, bytes)| Candidate { name, bytes };
+    let a = a.as_ref().map(|(name, bytes)| candidate((name.as_str(), bytes.as_slice())));
+    let comparison = Comparison { a, b: candidate((b.0.as_str(), b.1.as_slice())), closed_loop: args.closed_loop };
+    let sandbox = Sandbox::new(components::limits(&recording.header.limits), Compiler::of_this_program())?;
+    let report = diff::diff(&recording, &sandbox, &comparison).with_context(|| args.recording.display().to_string())?;
+    show(&report, args.output)
+}
+
+/// Its name for the report, and its bytes.
+fn balancer(asked: &str) -> anyhow::Result<(String, Vec<u8>)> {
+    if let Some(built_in) = BUILT_IN.iter().find(|built_in| built_in.name == asked) {
+        return Ok((asked.to_owned(), built_in.bytes.to_vec()));
+    }
+    let path = Path::new(asked);
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    Ok((name, read_component(path).context("neither a built-in balancer nor a file that can be read")?))
+}
+
+fn open(path: &Path) -> anyhow::Result<Recording> {
+    Recording::open(path).with_context(|| path.display().to_string())
+}
+
+fn read_components(paths: &[PathBuf]) -> anyhow::Result<Components> {
+    let mut components = Components::default();
+    for path in paths {
+        components.add(&path.display().to_string(), read_component(path)?);
+    }
+    Ok(components)
+}
+
+fn read_component(path: &Path) -> anyhow::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).with_context(|| path.display().to_string())?;
+    file.take(MAX_COMPONENT_BYTES + 1).read_to_end(&mut bytes).with_context(|| path.display().to_string())?;
+    ensure!(bytes.len() as u64 <= MAX_COMPONENT_BYTES, "{} is larger than {} MiB", path.display(), MAX_COMPONENT_BYTES >> 20);
+    Ok(bytes)
+}
+
+/// More than any host takes by default, large runtimes included.
+const MAX_COMPONENT_BYTES: u64 = 64 << 20;
+
+fn show(report: &Report, output: OutputFormat) -> anyhow::Result<ExitCode> {
+    let text = match output {
+        OutputFormat::Json => serde_json::to_string_pretty(report)? + "\n",
+        OutputFormat::Text => text(report),
+    };
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("writing to standard output")?;
+    Ok(if report.verdict == Verdict::Fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// A report for people: a line a case, with what was found below it, then the numbers and what must be known of them.
+fn text(report: &Report) -> String {
+    let mut lines = Vec::new();
+    if report.kind == Kind::Diff {
+        let subjects: Vec<_> = report.subjects.iter().map(|subject| subject.name.as_str()).collect();
+        lines.push(format!("     {:20} {}", "", subjects.join(" → ")));
+    }
+    for case in &report.cases {
+        let verdict = match case.verdict {
+            Verdict::Holds => "ok  ",
+            Verdict::Fails => "FAIL",
+            Verdict::Skipped => "-   ",
+        };
+        let metrics: Vec<_> = case.metrics.iter().map(|metric| format!("{} {}", metric.name, values(metric))).collect();
+        let colon = if metrics.is_empty() { "" } else { ": " };
+        lines.push(format!("{verdict} {}{colon}{}", case.name, metrics.join(", ")));
+        lines.extend(case.findings.iter().map(|finding| format!("       {finding}")));
+    }
+    // Those of a single case are beside it already.
+    if report.cases.iter().all(|case| case.metrics != report.metrics) {
+        lines.extend(report.metrics.iter().map(|metric| format!("     {:20} {}", metric.name, values(metric))));
+    }
+    lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
+    lines.join("\n") + "\n"
+}
+
+fn values(metric: &Metric) -> String {
+    let number = |value: f64| if value.fract() == 0.0 { format!("{value}") } else { format!("{value:.4}") };
+    let values: Vec<_> = metric.values.iter().map(|value| number(value.mean)).collect();
+    let unit = if metric.unit.is_empty() || metric.unit == metric.name { String::new() } else { format!(" {}", metric.unit) };
+    values.join(" → ") + &unit
+}

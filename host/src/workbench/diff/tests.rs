@@ -1,0 +1,130 @@
+#![allow(clippy::unwrap_used, reason = "a test may stop where it fails")]
+
+use std::path::Path;
+
+use super::*;
+use crate::workbench::fixture::{Filled, SANDBOX, Studio, all, component, file, open};
+use pointsman_sdk::native;
+
+const ENDPOINTS: u32 = 10;
+
+/// A host with one Service of ten endpoints, of which one leaves after half of the connections.
+fn recorded(path: &Path, balancer: &str) {
+    let mut studio = Studio::new(path, all(), 2);
+    let filled = Filled { service: 0, traffic_policy: "kubernetes", balancer, stand_in: None };
+    let mut endpoints = native::endpoints(&[1; ENDPOINTS as usize]);
+    endpoints.iter_mut().for_each(|endpoint| endpoint.group = Some(0));
+    studio.plan(filled, &endpoints);
+    for half in 0..2 {
+        for n in 0..3_000 {
+            studio.connect(n % 2, 0, 100).unwrap();
+            if n % 20 == 19 {
+                studio.close_some(if n > 200 { 20 } else { 10 });
+            }
+        }
+        if half == 0 {
+            endpoints.pop();
+            studio.plan(filled, &endpoints);
+        }
+    }
+    studio.end();
+}
+
+fn compared(path: &Path, a: Option<&str>, b: &str, closed_loop: bool) -> Report {
+    let candidate = |name| Candidate { name, bytes: component(name) };
+    let comparison = Comparison { a: a.map(candidate), b: Candidate { name: b, bytes: component(b) }, closed_loop };
+    diff(&open(path), &SANDBOX, &comparison).unwrap()
+}
+
+/// The values of a metric, side by side.
+fn values(report: &Report, name: &str) -> Vec<f64> {
+    let metric = report.metrics.iter().find(|metric| metric.name == name).unwrap();
+    metric.values.iter().map(|value| value.mean).collect()
+}
+
+fn has(report: &Report, name: &str) -> bool {
+    report.metrics.iter().any(|metric| metric.name == name)
+}
+
+#[test]
+fn two_choices_instead_of_maglev_loses_affinity_and_gains_balance() {
+    let folder = tempfile::tempdir().unwrap();
+    recorded(&file(&folder), "maglev");
+    let report = compared(&file(&folder), None, "two-choices", true);
+    assert_eq!(report.subjects[0].name, "recorded");
+    assert_eq!(values(&report, "connections"), [6_000.0, 6_000.0]);
+    let affinity = values(&report, "affinity-survival");
+    assert!(affinity[0] > 99.0 && affinity[1] < 30.0, "{affinity:?}");
+    let imbalance = values(&report, "imbalance");
+    assert!(imbalance[1] < imbalance[0] && imbalance[1] < 1.2, "{imbalance:?}");
+    let gap = values(&report, "in-flight-gap");
+    assert!(gap[1] < gap[0], "{gap:?}");
+    assert_eq!(report.verdict, Verdict::Holds);
+    assert_eq!(report, compared(&file(&folder), None, "two-choices", true), "the same bytes on every run");
+}
+
+#[test]
+fn the_loops_are_labelled_and_never_mixed() {
+    let folder = tempfile::tempdir().unwrap();
+    recorded(&file(&folder), "maglev");
+    let open_loop = compared(&file(&folder), None, "two-choices", false);
+    assert!(open_loop.notes[0].starts_with("open loop: "), "{:?}", open_loop.notes);
+    assert!(
+        open_loop.notes[1].contains("two-choices reads `load`") && open_loop.notes[1].contains("--closed-loop"),
+        "{:?}",
+        open_loop.notes
+    );
+    assert!(!has(&open_loop, "in-flight-gap"));
+    let closed = compared(&file(&folder), None, "two-choices", true);
+    assert!(closed.notes[0].starts_with("closed loop: ") && closed.notes.len() == 1, "{:?}", closed.notes);
+    let stateless = compared(&file(&folder), None, "rendezvous", false);
+    assert_eq!(stateless.notes.len(), 1, "it reads no load: {:?}", stateless.notes);
+}
+
+#[test]
+fn the_same_balancer_moves_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    recorded(&file(&folder), "maglev");
+    for (a, closed_loop) in [(None, false), (None, true), (Some("maglev"), false), (Some("maglev"), true)] {
+        let report = compared(&file(&folder), a, "maglev", closed_loop);
+        assert_eq!((values(&report, "moved-connections"), values(&report, "moved-clients")), (vec![0.0], vec![0.0]));
+        for name in ["imbalance", "jain", "affinity-survival", "disruption", "collateral"] {
+            let values = values(&report, name);
+            assert_eq!(values[0], values[1], "{name}");
+        }
+    }
+}
+
+/// Rendezvous hashing moves the clients of the endpoint that left, and nobody else.
+#[test]
+fn disruption_is_told_from_collateral() {
+    let folder = tempfile::tempdir().unwrap();
+    recorded(&file(&folder), "rendezvous");
+    let report = compared(&file(&folder), None, "round-robin", false);
+    let (disruption, collateral) = (values(&report, "disruption"), values(&report, "collateral"));
+    assert!(disruption[0] > 0.0 && disruption[0] < 25.0, "one of ten left: {disruption:?}");
+    assert_eq!(collateral[0], 0.0, "monotone");
+    assert!(collateral[1] > 50.0, "{collateral:?}");
+    assert_eq!(values(&report, "affinity-survival")[0], 100.0);
+}
+
+#[test]
+fn what_is_no_balancer_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    recorded(&file(&folder), "maglev");
+    let b = Candidate { name: "kubernetes", bytes: component("kubernetes") };
+    let error = diff(&open(&file(&folder)), &SANDBOX, &Comparison { a: None, b, closed_loop: false }).unwrap_err();
+    assert_eq!(error.to_string(), "kubernetes is a traffic-policy: only balancers can be compared on recorded connections");
+}
+
+#[test]
+fn a_balancer_that_faults_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    recorded(&file(&folder), "maglev");
+    let report = compared(&file(&folder), None, "always-trap", false);
+    assert_eq!(report.verdict, Verdict::Fails);
+    assert!(
+        report.cases[0].findings[0].starts_with("always-trap: not-asked") || report.cases[0].findings[0].contains("trap"),
+        "{report:?}"
+    );
+}
