@@ -6,8 +6,10 @@ mod entry;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub mod record;
+pub mod shadow;
 pub mod snapshot;
 
 pub use decision_log::{DecisionLog, LogSender};
 pub use record::{ConnectError, ConnectFailure, ConnectionRecord, Outcome, Source};
+pub use shadow::{EndpointPicks, ShadowKey, ShadowSnapshot, ShadowTally, SubjectTally};
 pub use snapshot::{EndpointSnapshot, FallbackKey, ServiceKey, ServiceSnapshot, Snapshot, Tally};

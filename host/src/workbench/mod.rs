@@ -2,7 +2,8 @@
 //!
 //! `subject` is what is tried: `component` makes one of a component, `native` one that needs no sandbox. `stand` is a whole Service with
 //! everything that decides for it; `testfile` tests as data, `laws` what policies of a class promise, `cost`, `fuzz` and `sim` what they are
-//! called. `metrics` is what is measured, `report` what every command says of it; `located` reads files.
+//! called, `shadow` what a running host counted of one that it tries. `metrics` is what is measured, `report` what every command says of
+//! it; `located` reads files.
 
 pub mod component;
 pub mod cost;
@@ -12,6 +13,7 @@ mod located;
 pub mod metrics;
 pub mod native;
 pub mod report;
+pub mod shadow;
 pub mod sim;
 pub mod stand;
 pub mod subject;
