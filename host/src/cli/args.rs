@@ -12,6 +12,7 @@ use clap_complete::Shell;
 use ipnet::IpNet;
 
 use super::inspect;
+use super::shadow;
 use super::values::{self, ClientAddress, Target};
 use super::workbench;
 use crate::admin;
@@ -478,6 +479,11 @@ pub enum PolicyCommand {
     Rollback(RollbackArgs),
     /// List the policies of a running engine
     List(AdminArgs),
+    /// Show what came of a balancer that a running engine tries beside the one in force
+    ///
+    /// A Service names it by `pointsman.dev/balancer-shadow`, and by `pointsman.dev/balancer-canary` the share of clients that it is in charge of
+    /// (docs/shadow.md). Ends with 1 where the candidate fails, or was rolled back.
+    Shadow(shadow::Args),
 }
 
 /// Where the running engine is.

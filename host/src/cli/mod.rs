@@ -12,6 +12,7 @@ mod policy;
 mod route;
 mod run;
 mod setup;
+pub mod shadow;
 mod values;
 pub mod workbench;
 
@@ -57,6 +58,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Policy(PolicyCommand::Fuzz(args)) => workbench::fuzz::run(&args),
         Command::Policy(PolicyCommand::Swap(args)) => block_on(policy::swap(args)).map(done),
         Command::Policy(PolicyCommand::Rollback(args)) => block_on(policy::rollback(args)).map(done),
+        Command::Policy(PolicyCommand::Shadow(args)) => block_on(shadow::run(args)),
         Command::Policy(PolicyCommand::List(args)) => block_on(policy::list(args)).map(done),
         Command::Completions { shell } => completions::print(shell, &mut io::stdout()).context("writing the completions").map(done),
         Command::CompilePolicy => compile::run().map(done),
