@@ -14,6 +14,7 @@ mod nodes;
 mod pods;
 mod readiness;
 mod service_types;
+mod shadow;
 mod site;
 mod sources;
 mod streams;
