@@ -16,8 +16,8 @@ pub(super) const MAX_CANARY_FAULTS: u64 = 10;
 #[derive(Default)]
 pub(super) struct Canaries {
     watched: BTreeMap<ShadowKey, Watched>,
-    /// Why, of those that are rolled back now.
-    reasons: BTreeMap<ShadowKey, String>,
+    /// Those that are rolled back, or will be by the table that is to come.
+    ended: BTreeMap<ShadowKey, Ended>,
     /// How often, of every Service that somebody is tried on.
     rollbacks: BTreeMap<ShadowKey, u64>,
 }
@@ -35,6 +35,11 @@ struct Watched {
     /// Openings of the candidate's breakers, and its faults, before it was in charge.
     opened: u64,
     faults: u64,
+}
+
+struct Ended {
+    trial: Trial,
+    why: String,
 }
 
 /// What the workers counted: one list a worker, and the candidates' faults by Service.
@@ -72,12 +77,14 @@ impl Canaries {
 
     /// Forgets what no table knows any more.
     pub(super) fn tidy(&mut self, table: &Table) {
-        let mut rolled_back: BTreeMap<ShadowKey, bool> = BTreeMap::new();
+        let running = running(table);
+        let mut tried: BTreeMap<ShadowKey, bool> = BTreeMap::new();
         for (port, shadow) in table.shadowed() {
-            *rolled_back.entry(key(port)).or_default() |= shadow.canary.is_some_and(|canary| canary.rolled_back());
+            *tried.entry(key(port)).or_default() |= rolled_back(shadow);
         }
-        self.rollbacks.retain(|key, _| rolled_back.contains_key(key));
-        self.reasons.retain(|key, _| rolled_back.get(key).copied().unwrap_or(false));
+        self.rollbacks.retain(|key, _| tried.contains_key(key));
+        // The same trial in force: its Service has not been planned since.
+        self.ended.retain(|key, ended| tried.get(key) == Some(&true) || running.get(key) == Some(&ended.trial));
     }
 
     /// The canaries that must end, by what the workers counted. Each is told once.
@@ -85,7 +92,7 @@ impl Canaries {
         let mut ended = Vec::new();
         for (port, shadow) in table.shadowed() {
             let key = key(port);
-            let Some(watched) = self.watched.get_mut(&key) else { continue };
+            let Some(watched) = self.watched.get_mut(&key).filter(|_| !self.ended.contains_key(&key)) else { continue };
             // A worker's instance that was made anew counts from nothing.
             let (opened, faults) = (counts.opened(watched.trial.version), counts.faults_on(&key));
             watched.opened = watched.opened.min(opened);
@@ -97,31 +104,30 @@ impl Canaries {
             } else {
                 continue;
             };
+            let trial = watched.trial;
             self.watched.remove(&key);
-            ended.push(self.end(key, shadow, &port.balancer.name, &why, counts));
+            ended.push(self.end(key, trial, shadow, &port.balancer.name, &why, counts));
         }
         ended
     }
 
-    fn end(&mut self, key: ShadowKey, shadow: &Shadow, balancer: &str, why: &str, counts: &Counts<'_>) -> RollBack {
-        let version = shadow.planned.as_ref().map(|planned| &planned.version);
-        let told = version.map(|version| counts.told(version.id)).unwrap_or_default();
-        let why = format!("{why} ({told})");
-        let digest = version.map_or("-", |version| &version.digest);
-        let share = shadow.canary.map_or(Share::NONE, |canary| canary.in_force);
+    fn end(&mut self, key: ShadowKey, trial: Trial, shadow: &Shadow, balancer: &str, why: &str, counts: &Counts<'_>) -> RollBack {
+        let why = format!("{why} ({})", counts.told(trial.version));
+        let digest = shadow.planned.as_ref().map_or("-", |planned| &planned.version.digest);
+        let share = trial.share;
         let message = format!(
             "the canary of Service {}/{} is rolled back: balancer \"{}\" ({digest}) was in charge of {share} of its clients, and {why}; \
              {balancer} decides for all of them",
             key.namespace, key.service, shadow.name
         );
         *self.rollbacks.entry(key.clone()).or_default() += 1;
-        self.reasons.insert(key.clone(), why);
+        self.ended.insert(key.clone(), Ended { trial, why });
         RollBack { service: key, message }
     }
 
     /// Why a Service's canary was rolled back.
     pub(super) fn reason(&self, key: &ShadowKey) -> Option<&str> {
-        self.reasons.get(key).map(String::as_str)
+        self.ended.get(key).map(|ended| ended.why.as_str())
     }
 
     /// Everybody who is tried, by Service.
@@ -138,7 +144,7 @@ impl Canaries {
                 asked: canary.asked.to_string(),
                 in_force: canary.in_force.to_string(),
                 share: f64::from(canary.in_force.millionths()) / f64::from(Share::WHOLE),
-                rolled_back: self.reason(&key).map(str::to_owned),
+                rolled_back: self.reason(&key).filter(|_| rolled_back(shadow)).map(str::to_owned),
                 rollbacks: self.rollbacks.get(&key).copied().unwrap_or(0),
             }),
         };
@@ -174,6 +180,10 @@ impl Counts<'_> {
 /// The Service of a port.
 pub(super) fn key(port: &Port) -> ShadowKey {
     ShadowKey { namespace: port.record.namespace.as_str().into(), service: port.record.name.as_str().into() }
+}
+
+fn rolled_back(shadow: &Shadow) -> bool {
+    shadow.canary.is_some_and(|canary| canary.rolled_back())
 }
 
 /// The canaries that are in charge of somebody.

@@ -130,8 +130,10 @@ pub(super) fn log_changes(before: &Bound, now: &Bound) {
 
 /// Every policy, with the worst state of its breakers.
 pub(super) fn policies(policies: &[registry::PolicyStatus], counters: &[Vec<PolicyCounters>]) -> Vec<PolicyStatus> {
+    // Where a version is in force, what it does as one that is tried is another matter.
     let breaker = |digest: &str| {
-        counters.iter().flatten().filter(|c| *c.version.digest == *digest).map(|c| c.breaker).max().map(|state| state.name().to_owned())
+        let of_version = counters.iter().flatten().filter(|counters| *counters.version.digest == *digest);
+        of_version.max_by_key(|counters| (!counters.candidate, counters.breaker)).map(|counters| counters.breaker.name().to_owned())
     };
     let status = |policy: &registry::PolicyStatus| PolicyStatus {
         name: policy.name.to_string(),
@@ -169,7 +171,7 @@ pub(super) fn shadow(
         service: format!("{namespace}/{name}"),
         subjects,
         canary: shadow.canary,
-        rolled_back: canaries.reason(&key),
+        rolled_back: canaries.reason(&key).filter(|_| shadow.canary.is_some_and(|canary| canary.rolled_back())),
         counts: traffic.shadows.get(&key).unwrap_or(&nothing),
         fuel_limit,
     }))

@@ -36,8 +36,9 @@ pub struct Decision {
     pub balancer: By,
     /// Where the connection goes.
     pub fate: Fate,
-    /// What the balancer that is tried said of it, where one is tried and the balancer was asked.
-    pub shadow: Option<Shadowed>,
+    /// What the balancer that is tried said of it, where one is tried and the balancer was asked. Apart, since every open connection holds a
+    /// decision and few Services try anybody.
+    pub shadow: Option<Box<Shadowed>>,
 }
 
 /// Where a connection goes.

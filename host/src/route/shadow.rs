@@ -39,7 +39,7 @@ pub(super) fn beside<D: Decider + ?Sized>(
     shadow: &Shadow,
     choice: &Choice<'_>,
     decider: &mut D,
-    told: &mut Option<Shadowed>,
+    told: &mut Option<Box<Shadowed>>,
 ) -> (Option<Slot>, By) {
     let canary = shadow.canary.is_some_and(|canary| canary.has(choice.connection.client_hash));
     if choice.connection.attempt > 0 {
@@ -51,12 +51,12 @@ pub(super) fn beside<D: Decider + ?Sized>(
     let answer = candidate(shadow, choice, decider);
     let candidate_fuel = if matches!(answer, Err(Fault::NotAsked(_))) { 0 } else { decider.fuel() };
     let balancer = in_force(choice, decider);
-    *told = Some(Shadowed {
+    *told = Some(Box::new(Shadowed {
         canary,
         candidate: answer.clone().map_err(Box::new),
         balancer: balancer.own(),
         fuel: [balancer.fuel, candidate_fuel],
-    });
+    }));
     match answer {
         Ok(slot) if canary => (choice.usable_or_other(slot), By::Canary),
         _ => balancer.decided(),

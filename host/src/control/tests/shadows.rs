@@ -156,7 +156,7 @@ fn a_rollback_stands_until_something_else_is_tried() {
     let mut other = asking(Some("mine"), &[], Some(20));
     other.options.proxy_protocol = true;
     bench.change(vec![other.put()]);
-    know(&mut bench, OLD, Some(NEW));
+    know(&mut bench, OLD, Some(VersionId(12)));
     bench.rebuild();
     assert_eq!((shares(&bench), bench.port("web:80").id), ([20, 0], id));
 

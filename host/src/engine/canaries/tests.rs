@@ -115,6 +115,21 @@ fn a_changed_share_is_another_canary() {
     assert!(canaries.status(&Table::default()).is_empty() && canaries.rollbacks.is_empty());
 }
 
+/// A table that was made before the rollback was planned: it is still in force there, and not rolled back a second time.
+#[test]
+fn a_rollback_that_is_to_come_is_told_once() {
+    let (mut canaries, before) = (Canaries::default(), table(1, 1, HALF));
+    begin(&mut canaries, &before, 0, 0);
+    assert_eq!(look(&mut canaries, &before, 1, 6).len(), 1);
+    begin(&mut canaries, &before, 1, 6);
+    assert_eq!(look(&mut canaries, &before, 2, 99), []);
+    assert_eq!(canaries.status(&before)[0].canary.clone().unwrap().rolled_back, None, "not yet");
+    let after = table(1, 1, Some([50, 0]));
+    begin(&mut canaries, &after, 2, 99);
+    let told = canaries.status(&after)[0].canary.clone().unwrap();
+    assert_eq!((told.rolled_back.as_deref(), told.rollbacks), (Some("its breaker opened (answered 30, trap 6)"), 1));
+}
+
 #[test]
 fn another_version_or_comparison_is_another_canary() {
     let mut canaries = Canaries::default();

@@ -131,7 +131,7 @@ fn tried(name: &str) -> (Arc<Port>, Decision) {
         set: Some(0),
         balancer: By::Current,
         fate: Fate::Forward(1),
-        shadow: Some(shadowed),
+        shadow: Some(Box::new(shadowed)),
     };
     (Arc::new(port), decision)
 }

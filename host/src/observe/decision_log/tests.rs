@@ -193,7 +193,8 @@ fn tried(canary: bool, candidate: Result<u32, Fault>, balancer: By) -> Value {
     let shadow = Shadow { name: "maglev".into(), planned, since: 1, canary: None };
     record.port = Arc::new(Port { shadow: Some(Box::new(shadow)), ..Port::clone(&record.port) });
     record.decision.balancer = balancer;
-    record.decision.shadow = Some(Shadowed { canary, candidate: candidate.map_err(Box::new), balancer: Ok(0), fuel: [1, 1] });
+    let shadowed = Shadowed { canary, candidate: candidate.map_err(Box::new), balancer: Ok(0), fuel: [1, 1] };
+    record.decision.shadow = Some(Box::new(shadowed));
     written(record)["stages"][2].clone()
 }
 

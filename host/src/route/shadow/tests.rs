@@ -92,7 +92,7 @@ fn a_shadow_is_asked_and_not_believed() {
     assert_eq!((decision.fate, &decision.balancer), (Fate::Forward(1), &By::Current));
     assert_eq!(script.asked, ["candidate", "balancer"]);
     let shadow = decision.shadow.unwrap();
-    assert_eq!(shadow, Shadowed { canary: false, candidate: Ok(2), balancer: Ok(1), fuel: [10, 20] });
+    assert_eq!(*shadow, Shadowed { canary: false, candidate: Ok(2), balancer: Ok(1), fuel: [10, 20] });
     assert_eq!((shadow.moved(), shadow.failed_client()), (Some(true), false));
     assert_eq!(decided(&plain(), &mut Script::default()).shadow, None);
 }
