@@ -131,6 +131,9 @@ impl Table {
     }
 }
 
+/// A balancer's plans for a Service port: one a candidate set.
+pub type SetPlans = Arc<[Arc<[u8]>]>;
+
 /// One Service port, in one IP family, in one generation.
 #[derive(Clone)]
 pub struct Port {
@@ -157,7 +160,7 @@ pub struct Port {
     /// Stage 2.
     pub traffic_policy: Stage<Arc<[u8]>>,
     /// Stage 3: one plan a candidate set.
-    pub balancer: Stage<Arc<[Arc<[u8]>]>>,
+    pub balancer: Stage<SetPlans>,
     /// A balancer that is tried beside the one in force.
     pub shadow: Option<Box<Shadow>>,
     /// What decides when the traffic policy cannot.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Planned, Share};
+use super::{Planned, SetPlans, Share};
 
 /// What the annotations `pointsman.dev/balancer-shadow` and `…-canary` ask for, as far as it is in force.
 #[derive(Clone, Debug)]
@@ -10,7 +10,7 @@ pub struct Shadow {
     /// The candidate's name as asked for, in force or not.
     pub name: Arc<str>,
     /// The candidate, with one plan a candidate set; `None`: it could not plan, and is not asked.
-    pub planned: Option<Planned<Arc<[Arc<[u8]>]>>>,
+    pub planned: Option<Planned<SetPlans>>,
     /// The generation in which this comparison began: another balancer or candidate, or other settings of one, begin a new one.
     pub since: u64,
     /// Whether it is in charge of some clients.

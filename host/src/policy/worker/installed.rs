@@ -11,7 +11,7 @@ use crate::policy::contract::{Connection, Fault, Outcome, Place, StageKind};
 use crate::policy::counters::PolicyCounters;
 use crate::policy::instance::Instance;
 use crate::policy::loaded::LoadedPolicy;
-use crate::table::{Port, ServiceId, Stage, Table, VersionId};
+use crate::table::{Port, ServiceId, SetPlans, Stage, Table, VersionId};
 
 pub(super) struct Installed {
     policy: Arc<LoadedPolicy>,
@@ -237,7 +237,7 @@ impl Installed {
     }
 
     /// A balancer's plans for a port that names it here.
-    fn set_plans<'p>(&self, port: &'p Port) -> Option<&'p Arc<[Arc<[u8]>]>> {
+    fn set_plans<'p>(&self, port: &'p Port) -> Option<&'p SetPlans> {
         match self.seat {
             Seat::InForce => plan_of(&port.balancer, self.version()),
             Seat::Candidate => {
