@@ -18,7 +18,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("probe", &["objects", "store"]),
     ("oci", &["objects"]),
     ("dataplane", &["table", "policy", "route", "observe", "sys"]),
-    ("admin", &["objects", "table", "policy", "observe"]),
+    ("admin", &["objects", "table", "policy", "observe", "workbench"]),
     ("workbench", &["objects", "store", "table", "policy", "control", "route", "observe"]),
     ("sys", &[]),
     ("engine", ALL_BUT_CLI),

@@ -105,6 +105,7 @@ fn unplanned(record: &ServicePort, endpoints: &[Endpoint], subsets: Vec<Subset>)
         selector: Stage { name: none(), current: None, stand_in: None },
         traffic_policy: Stage { name: none(), current: None, stand_in: None },
         balancer: Stage { name: none(), current: None, stand_in: None },
+        shadow: None,
         fallback: Fallback::default(),
     }
 }

@@ -19,6 +19,7 @@ mod readiness;
 mod recording;
 mod reports;
 mod service_types;
+mod shadow;
 mod site;
 mod sources;
 mod streams;

@@ -11,7 +11,8 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::proxy_health::ProbeCounts;
-use crate::observe::{ServiceKey, Snapshot};
+use super::shadow::{CanaryStatus, ShadowStatus};
+use crate::observe::{ServiceKey, ShadowKey, Snapshot, SubjectTally};
 use crate::policy::breaker::BreakerState;
 use crate::policy::counters::{FAULT_CLASSES, PolicyCounters};
 
@@ -31,6 +32,8 @@ pub struct Metrics {
     pub policies: Vec<PolicyCounters>,
     /// By policy and result.
     pub swaps: Vec<SwapCount>,
+    /// Who is tried beside whom.
+    pub shadows: Vec<ShadowStatus>,
     /// Attempts to probe.
     pub probes: Vec<ProbeCount>,
     /// `/healthz` and `/livez`.
@@ -258,6 +261,37 @@ impl Page {
     }
 }
 
+impl Page {
+    /// Of Services on which a balancer is tried; the counts begin anew with each comparison.
+    fn shadows(&self, families: &mut Families<'_, '_>) -> fmt::Result {
+        let shadows = || self.metrics.traffic.shadows.iter().map(|(key, shadow)| (of_shadow(key), &shadow.tally));
+        let asked = shadows()
+            .flat_map(|(labels, tally)| each(labels, "canary", [("false", tally.connections - tally.canaries), ("true", tally.canaries)]));
+        families.counter("pointsman_shadow_connections", "Connections that a balancer was tried on, by whether it was in charge", asked)?;
+        let moved = shadows().map(|(labels, tally)| (labels, tally.moved));
+        families.counter("pointsman_shadow_moved", "Connections for which the balancer in force and the one tried differ", moved)?;
+        let answers = shadows().flat_map(|(labels, tally)| {
+            let [balancer, candidate] = &tally.subjects;
+            let of = |subject, tally| each(with(labels.clone(), "subject", subject), "outcome", outcomes(tally));
+            of("balancer", balancer).chain(of("candidate", candidate)).collect::<Vec<_>>()
+        });
+        families.counter("pointsman_shadow_answers", "What the balancer in force and the one tried answered, by outcome", answers)?;
+        let failed = shadows().map(|(labels, tally)| (labels, tally.failed));
+        families.counter("pointsman_canary_failed", "Connections that the balancer tried should have decided and could not", failed)?;
+        let canaries = || self.metrics.shadows.iter().filter_map(|shadow| Some((of_status(shadow), shadow.canary.as_ref()?)));
+        let shares = canaries().map(|(labels, canary): (_, &CanaryStatus)| (labels, canary.share));
+        families.ratio("pointsman_canary_share", "Clients that the balancer tried is in charge of, of 1", shares)?;
+        let rollbacks = canaries().map(|(labels, canary)| (labels, canary.rollbacks));
+        families.counter("pointsman_canary_rollbacks", "Canaries that were rolled back", rollbacks)
+    }
+}
+
+/// Faults only where there were some.
+fn outcomes(tally: &SubjectTally) -> Vec<(&'static str, u64)> {
+    let answers = [("answered", tally.answered), ("no-opinion", tally.no_opinion), (NOT_ASKED, tally.not_asked())];
+    answers.into_iter().chain(tally.faults().filter(|(_, count)| *count > 0)).collect()
+}
+
 impl Collector for Page {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut families = Families(&mut encoder);
@@ -265,6 +299,7 @@ impl Collector for Page {
         self.connections(&mut families)?;
         self.endpoints(&mut families)?;
         self.decisions(&mut families)?;
+        self.shadows(&mut families)?;
         self.udp(&mut families)?;
         self.proxy(&mut families)
     }
@@ -280,6 +315,14 @@ type Labels<'a> = Vec<(&'static str, &'a str)>;
 
 fn of_service(key: &ServiceKey) -> Labels<'_> {
     vec![("namespace", &key.namespace), ("service", &key.service), ("port", &key.port)]
+}
+
+fn of_shadow(key: &ShadowKey) -> Labels<'_> {
+    vec![("namespace", &key.namespace), ("service", &key.service)]
+}
+
+fn of_status(shadow: &ShadowStatus) -> Labels<'_> {
+    vec![("namespace", &shadow.namespace), ("service", &shadow.name)]
 }
 
 fn of_policy(policy: &PolicyCounters) -> Labels<'_> {
@@ -327,6 +370,10 @@ impl Families<'_, '_> {
         self.family(name, help, MetricType::Gauge, rows, |mut series, value| series.encode_gauge(&value))
     }
 
+    fn ratio<'a>(&mut self, name: &str, help: &str, rows: impl Iterator<Item = (Labels<'a>, f64)>) -> fmt::Result {
+        self.family(name, help, MetricType::Gauge, rows, |mut series, value| series.encode_gauge(&value))
+    }
+
     fn seconds(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
         self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
     }
@@ -342,13 +389,13 @@ impl Families<'_, '_> {
         )
     }
 
-    fn family<'a>(
+    fn family<'a, V>(
         &mut self,
         name: &str,
         help: &str,
         kind: MetricType,
-        rows: impl Iterator<Item = (Labels<'a>, u64)>,
-        write: impl Fn(MetricEncoder<'_>, u64) -> fmt::Result,
+        rows: impl Iterator<Item = (Labels<'a>, V)>,
+        write: impl Fn(MetricEncoder<'_>, V) -> fmt::Result,
     ) -> fmt::Result {
         let mut family = self.0.encode_descriptor(name, help, None, kind)?;
         for (labels, value) in rows {

@@ -11,6 +11,7 @@ mod policies;
 mod proxy_health;
 mod routes;
 pub mod server;
+mod shadow;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub use events::{Event, EventLog, EventReport, Severity};
 pub use metrics::{Metrics, ProbeCount, SwapCount, Sync};
 pub use policies::{PolicyList, PolicyReply, PolicyRequest, PolicyStatus, Refused, RefusedKind, Swapped, Upload};
 pub use proxy_health::{ProbeCounts, ProxyHealth};
+pub use shadow::{CanaryStatus, ShadowList, ShadowRequest, ShadowStatus};
 
 /// Where the admin port listens unless told otherwise: reachable from this machine alone. The number is unassigned at IANA and stands
 /// outside both the node-port range and the ephemeral ports.
@@ -60,6 +62,8 @@ pub struct Handle {
     pub objects: mpsc::Sender<ObjectsRequest>,
     /// Asked for every request about policies.
     pub policies: mpsc::Sender<PolicyRequest>,
+    /// Asked for every request about balancers that are tried.
+    pub shadows: mpsc::Sender<ShadowRequest>,
     /// Needed for every change, if there is one; see [`check_exposure`].
     pub token: Option<Token>,
 }

@@ -17,6 +17,7 @@ use super::metrics;
 use super::policies::{PolicyList, PolicyReply, PolicyRequest, PolicyStatus, Refused, RefusedKind, Upload};
 use super::proxy_health::Probe;
 use super::server::Answer;
+use super::shadow::{Format, ShadowList, ShadowRequest};
 use super::{Handle, MAX_COMPONENT_BYTES, MAX_UPLOADS, ObjectsRequest, Readiness};
 use crate::objects::Kind;
 
@@ -31,7 +32,8 @@ const MAX_NAME_BYTES: usize = 63;
 
 /// For whoever asks for something else.
 const PATHS: &str = "there are: GET /healthz /livez /readyz /metrics /proxyMode /bound /events /objects/KIND (services, endpoints, endpointslices, pods, \
-                     nodes, namespaces) /policies /policies/NAME; \
+                     nodes, namespaces) /policies /policies/NAME \
+                     /shadow /shadow/NAMESPACE/NAME; \
                      POST /policies/NAME/swap /policies/NAME/rollback";
 
 /// What requests are answered from.
@@ -56,6 +58,8 @@ enum Page<'a> {
     Policy(&'a str),
     Swap(&'a str),
     Rollback(&'a str),
+    Shadows,
+    Shadow { namespace: &'a str, name: &'a str },
 }
 
 impl<'a> Page<'a> {
@@ -69,6 +73,11 @@ impl<'a> Page<'a> {
             "/bound" => Self::Bound,
             "/events" => Self::Events,
             "/policies" => Self::Policies,
+            "/shadow" => Self::Shadows,
+            _ if path.starts_with(SHADOW) => {
+                let (namespace, service) = path.strip_prefix(SHADOW)?.split_once('/')?;
+                Self::Shadow { namespace: name(namespace)?, name: name(service)? }
+            }
             _ if path.starts_with(OBJECTS) => Self::Objects(kind(path.strip_prefix(OBJECTS)?)?),
             _ => match path.strip_prefix("/policies/")?.split_once('/') {
                 None => Self::Policy(name(path.strip_prefix("/policies/")?)?),
@@ -103,8 +112,9 @@ fn kind(plural: &str) -> Option<Kind> {
 }
 
 const OBJECTS: &str = "/objects/";
+const SHADOW: &str = "/shadow/";
 
-/// Something that could be a policy's name; whether one has it is for the engine to say.
+/// Something that could be a policy's name, or a Service's; whether one has it is for the engine to say.
 fn name(text: &str) -> Option<&str> {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     (!text.is_empty() && text.len() <= MAX_NAME_BYTES && text.bytes().all(fits)).then_some(text)
@@ -142,6 +152,8 @@ impl Site {
             Page::Policies => self.policies().await,
             Page::Policy(name) => self.policy(name).await,
             Page::Swap(name) => self.swap(name, request).await,
+            Page::Shadows => self.shadows().await,
+            Page::Shadow { namespace, name } => self.shadow(namespace, name, request.uri().query()).await,
             Page::Rollback(name) => self.change(|reply| PolicyRequest::Rollback { name: name.to_owned(), reply }).await,
         }
     }
@@ -206,6 +218,35 @@ impl Site {
                     failure(StatusCode::NOT_FOUND, format!("there is no policy {name:?}"), Some(format!("there are: {}", known.join(", "))))
                 }
             },
+            Err(silence) => silence.answer(),
+        }
+    }
+
+    async fn shadows(&self) -> Answer {
+        match ask(&self.handle.shadows, METRICS_TIMEOUT, |reply| ShadowRequest::List { reply }).await {
+            Ok(shadows) => json(StatusCode::OK, &ShadowList { shadows }),
+            Err(silence) => silence.answer(),
+        }
+    }
+
+    async fn shadow(&self, namespace: &str, name: &str, query: Option<&str>) -> Answer {
+        let Some(format) = Format::of(query) else {
+            let remedy = Some("write ?format=json, text, html or junit".to_owned());
+            return failure(StatusCode::BAD_REQUEST, format!("{:?} is not known here", query.unwrap_or_default()), remedy);
+        };
+        let question = |reply| ShadowRequest::Report { namespace: namespace.to_owned(), name: name.to_owned(), reply };
+        match ask(&self.handle.shadows, METRICS_TIMEOUT, question).await {
+            Ok(Some(report)) => {
+                let (text, kind) = format.render(&report);
+                let mut answer = Response::new(Full::new(Bytes::from(text)));
+                answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+                answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+                answer
+            }
+            Ok(None) => {
+                let remedy = "name one in its annotations: pointsman.dev/balancer-shadow: NAME".to_owned();
+                failure(StatusCode::NOT_FOUND, format!("no balancer is tried on a Service {namespace}/{name}"), Some(remedy))
+            }
             Err(silence) => silence.answer(),
         }
     }

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::workbench::report::{self, Report};
 
 /// An admin port on a free port, and the engine's end of its channels.
 struct Port {
@@ -36,6 +37,12 @@ impl Port {
                 let _ = request.reply.send(json!({"kind": "List", "asked": format!("{:?}", request.kind)}));
             }
         });
+        let (shadows, mut shadows_asked) = mpsc::channel(1);
+        tokio::spawn(async move {
+            while let Some(request) = shadows_asked.recv().await {
+                tried(request);
+            }
+        });
         let bound = Arc::new(ArcSwap::from_pointee(Bound::default()));
         let events = Arc::new(EventLog::new());
         let handle = Handle {
@@ -46,6 +53,7 @@ impl Port {
             health: Arc::clone(&health),
             objects,
             policies,
+            shadows,
             token,
         };
         tokio::spawn(async move {
@@ -421,8 +429,9 @@ async fn an_engine_that_is_gone_is_said_to_be() {
     let (metrics, _) = mpsc::channel(1);
     let (policies, _) = mpsc::channel(1);
     let (objects, _) = mpsc::channel(1);
-    let handle =
-        Handle { readiness, bound: Arc::default(), events: Arc::default(), metrics, health: health(), objects, policies, token: None };
+    let (shadows, _) = mpsc::channel(1);
+    let (bound, events, health) = (Arc::default(), Arc::default(), health());
+    let handle = Handle { readiness, bound, events, metrics, health, objects, policies, shadows, token: None };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (keep, stopped) = oneshot::channel::<()>();
@@ -436,4 +445,56 @@ async fn an_engine_that_is_gone_is_said_to_be() {
     Answer::of(&answer).says(503, "starting or ending");
     drop(keep);
     server.await.unwrap();
+}
+
+/// maglev is tried on default/web.
+fn tried(request: ShadowRequest) {
+    let status = ShadowStatus {
+        namespace: "default".to_owned(),
+        name: "web".to_owned(),
+        balancer: "round-robin".to_owned(),
+        candidate: "maglev".to_owned(),
+        digest: Some("sha256:aa".to_owned()),
+        canary: None,
+    };
+    match request {
+        ShadowRequest::List { reply } => drop(reply.send(vec![status])),
+        ShadowRequest::Report { namespace, name, reply } => {
+            let subject = |name: &str| report::Subject { name: name.to_owned(), digest: None };
+            let report = Report {
+                schema: report::SCHEMA.to_owned(),
+                kind: report::Kind::Shadow,
+                subjects: vec![subject("round-robin"), subject("maglev")],
+                seed: None,
+                verdict: report::Verdict::Holds,
+                cases: vec![],
+                metrics: vec![],
+                plots: vec![],
+                notes: vec![],
+            };
+            drop(reply.send((namespace == "default" && name == "web").then(|| Box::new(report))));
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_tried_is_shown_in_every_view() {
+    let port = Port::open().await;
+    let list: Value = serde_json::from_str(&port.get("/shadow").await.body).unwrap();
+    assert_eq!(list["shadows"][0]["candidate"], "maglev");
+    for path in ["/shadow/default/web", "/shadow/default/web?format=json", "/shadow/default/web?"] {
+        let report: Report = serde_json::from_str(&port.get(path).await.body).unwrap();
+        assert_eq!((report.kind, report.subjects.len()), (report::Kind::Shadow, 2), "{path}");
+    }
+    for (format, within) in [("text", "maglev"), ("html", "<!"), ("junit", "<?xml")] {
+        let answer = port.get(&format!("/shadow/default/web?format={format}")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        assert!(answer.body.contains(within), "{answer:?}");
+    }
+    port.get("/shadow/default/web?format=xml").await.says(400, "format=xml");
+    port.get("/shadow/default/other").await.says(404, "pointsman.dev/balancer-shadow");
+    for path in ["/shadow/", "/shadow/default", "/shadow/default/", "/shadow/default/web/more", "/shadow//web"] {
+        assert_eq!(port.get(path).await.status, 404, "{path}");
+    }
+    assert_eq!(port.ask("POST", "/shadow/default/web", "", b"").await.status, 405);
 }

@@ -13,7 +13,7 @@ use ipnet::IpNet;
 
 use super::recordings::{DiffArgs, RecordArgs, ReplayArgs};
 use super::values::{self, ClientAddress, Target};
-use super::{inspect, oci, project, workbench};
+use super::{inspect, oci, project, shadow, workbench};
 use crate::admin;
 use crate::objects::reference::Repositories;
 use crate::policy::Limits;
@@ -508,6 +508,11 @@ pub enum PolicyCommand {
     Replay(Box<ReplayArgs>),
     /// Try another balancer on a recording's connections, and compare
     Diff(Box<DiffArgs>),
+    /// Show what came of a balancer that a running engine tries beside the one in force
+    ///
+    /// A Service names it by `pointsman.dev/balancer-shadow`, and by `pointsman.dev/balancer-canary` the share of clients that it is in charge of
+    /// (docs/shadow.md). Ends with 1 where the candidate fails, or was rolled back.
+    Shadow(shadow::Args),
 }
 
 /// Where the running engine is.

@@ -15,6 +15,7 @@ mod recordings;
 mod route;
 mod run;
 mod setup;
+pub mod shadow;
 mod values;
 pub mod workbench;
 
@@ -63,6 +64,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Policy(PolicyCommand::Inspect(args)) => inspect::run(*args, cli.color),
         Command::Policy(PolicyCommand::Swap(args)) => block_on(policy::swap(args)).map(done),
         Command::Policy(PolicyCommand::Rollback(args)) => block_on(policy::rollback(args)).map(done),
+        Command::Policy(PolicyCommand::Shadow(args)) => block_on(shadow::run(args)),
         Command::Policy(PolicyCommand::List(args)) => block_on(policy::list(args)).map(done),
         Command::Policy(PolicyCommand::Push(args)) => block_on(oci::push(args)).map(done),
         Command::Policy(PolicyCommand::Pull(args)) => block_on(oci::pull(args)).map(done),

@@ -90,7 +90,7 @@ struct Failure {
     remedy: Option<String>,
 }
 
-async fn ask<T: DeserializeOwned>(engine: &AdminArgs, method: Method, path: &str, body: Vec<u8>) -> anyhow::Result<T> {
+pub(super) async fn ask<T: DeserializeOwned>(engine: &AdminArgs, method: Method, path: &str, body: Vec<u8>) -> anyhow::Result<T> {
     let address = engine.admin;
     let mut request = Request::builder().method(method).uri(path).header(HOST, address.to_string());
     if let Some(file) = &engine.token_file {
@@ -132,7 +132,7 @@ async fn exchange(address: SocketAddr, request: Request<Full<Bytes>>) -> anyhow:
     spoken.await.with_context(|| format!("talking to {address}: is that the admin port of `pointsman run`?"))
 }
 
-fn say(text: &str) -> anyhow::Result<()> {
+pub(super) fn say(text: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{text}").and_then(|()| out.flush()).context("writing to standard output")
 }
@@ -151,7 +151,7 @@ fn outcome(swapped: &Swapped) -> String {
 }
 
 /// Enough of a digest to tell versions apart.
-fn short(digest: &str) -> &str {
+pub(super) fn short(digest: &str) -> &str {
     digest.get(..DIGEST_SHOWN).unwrap_or(digest)
 }
 
@@ -170,9 +170,13 @@ fn table(policies: &[PolicyStatus]) -> String {
             if policy.builtin { "built-in" } else { "component" }.to_owned(),
         ]
     });
-    let rows: Vec<_> = std::iter::once(header).chain(rows).collect();
-    let widths: [usize; 6] = std::array::from_fn(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or_default());
-    let line = |row: &[String; 6]| {
+    columns(std::iter::once(header).chain(rows).collect())
+}
+
+/// Rows of cells, as lines of columns.
+pub(super) fn columns<const N: usize>(rows: Vec<[String; N]>) -> String {
+    let widths: [usize; N] = std::array::from_fn(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or_default());
+    let line = |row: &[String; N]| {
         let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         cells.join("  ").trim_end().to_owned()
     };

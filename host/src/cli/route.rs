@@ -11,7 +11,7 @@ use super::args::{ClientOrigin, OutputFormat, RouteArgs};
 use super::setup;
 use crate::engine::core::any_error;
 use crate::engine::offline::{Offline, Question};
-use crate::route::explain::Explanation;
+use crate::route::explain::{Explanation, ShadowExplanation};
 use crate::table::{FrontendKey, Origin};
 
 /// Exit status 0 when there is an answer, whatever it is; 2 when the question could not be asked.
@@ -62,6 +62,14 @@ fn seen(explanation: &Explanation) -> &'static str {
     }
 }
 
+fn whose(shadow: &ShadowExplanation) -> String {
+    match &shadow.share {
+        Some(share) if shadow.canary => format!("; the client is a canary, one of {share}"),
+        Some(share) => format!("; the client is no canary ({share} are)"),
+        None => String::new(),
+    }
+}
+
 fn text(args: &RouteArgs, explanation: &Explanation) -> String {
     let mut text = String::new();
     let to = args.to.address;
@@ -86,6 +94,9 @@ fn text(args: &RouteArgs, explanation: &Explanation) -> String {
         line(format!("{:<15} {:<18} {}", stage.stage.name(), stage.policy, stage.choice));
         let count = |keys: &[String]| if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") };
         line(format!("{:<15} kept    {}", "", count(&stage.kept)));
+        if let Some(shadow) = &stage.shadow {
+            line(format!("{:<15} shadow: {} {}{}", "", shadow.policy, shadow.choice, whose(shadow)));
+        }
         for removed in &stage.removed {
             line(format!("{:<15} removed {}: {}", "", removed.endpoint, removed.why));
         }

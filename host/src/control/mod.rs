@@ -15,7 +15,9 @@ pub mod node_ports;
 mod plans;
 mod pool;
 mod port;
+mod rollback;
 mod round;
+mod shadow;
 mod slices;
 pub mod source_ranges;
 mod stages;
@@ -106,6 +108,7 @@ pub struct Controller {
     refused: BTreeMap<ServiceName, Vec<Diagnostic>>,
     ports: BTreeMap<ServiceId, PortState>,
     ids: Ids,
+    rollbacks: rollback::Rollbacks,
     loads: loads::Loads,
     slices: Slices,
     table: Arc<Table>,
@@ -159,6 +162,7 @@ impl Controller {
             refused: BTreeMap::new(),
             ports: BTreeMap::new(),
             ids: Ids::default(),
+            rollbacks: rollback::Rollbacks::default(),
             loads: loads::Loads::default(),
             slices: Slices::default(),
             table: Arc::default(),
@@ -205,7 +209,7 @@ impl Controller {
         let touched = self.ports.values().filter(|port| {
             port.selector.names().any(|name| changed(StageKind::Selector, name))
                 || port.traffic_policy.names().any(|name| changed(StageKind::TrafficPolicy, name))
-                || port.balancer.names().any(|name| changed(StageKind::Balancer, name))
+                || port.balancer.names().chain(port.shadow.names()).any(|name| changed(StageKind::Balancer, name))
         });
         self.dirty.ports.extend(touched.map(|port| port.id));
     }
@@ -224,6 +228,17 @@ impl Controller {
         let faulted: Vec<ServiceId> = self.ports.values().filter(|port| port.faulted()).map(|port| port.id).collect();
         self.dirty.ports.extend(&faulted);
         !faulted.is_empty()
+    }
+
+    /// Takes a Service's clients back from the balancer that is tried on some of them, from the next rebuild on and until something else is
+    /// tried: another policy, share or setting in the annotations, or another version. False where nothing is tried.
+    pub fn roll_back(&mut self, namespace: &str, name: &str) -> bool {
+        let name = ServiceName { namespace: namespace.to_owned(), name: name.to_owned() };
+        let Some(applied) = self.services.get(&name) else { return false };
+        let Some(version) = applied.ports.values().find_map(|id| self.ports.get(id)?.candidate()) else { return false };
+        self.dirty.ports.extend(applied.ports.values());
+        self.rollbacks.roll_back(name, &applied.service.options, version);
+        true
     }
 
     /// Whether there is something to rebuild.

@@ -12,7 +12,9 @@ use super::port::Outcome;
 use super::stages::Output;
 use crate::objects::model::Labels;
 use crate::policy::contract::{self, Fault, Partition, Planner};
-use crate::table::{CandidateSet, Endpoint, MAX_CANDIDATE_SETS, Port, PortRecord, ServiceId, Slot, Stage, Subset, VersionId};
+use crate::table::{
+    Canary, CandidateSet, Endpoint, MAX_CANDIDATE_SETS, Port, PortRecord, ServiceId, Shadow, Slot, Stage, Subset, VersionId,
+};
 
 /// A selector may name this many groups: with "any group", and the four subsets that the native traffic policy makes at most, they fit
 /// the limit on candidate sets whatever the traffic policy does.
@@ -256,11 +258,12 @@ pub(super) fn difference(before: &Port, now: &Port, kept: bool) -> Outcome {
         && same_stage(&before.selector, &now.selector)
         && same_stage(&before.traffic_policy, &now.traffic_policy)
         && same_stage(&before.balancer, &now.balancer)
+        && same_shadow(before.shadow.as_deref(), now.shadow.as_deref())
         && before.fallback.plan == now.fallback.plan
         && before.fallback.subsets == now.fallback.subsets;
     if !same_plans {
         Outcome::Replanned
-    } else if before.record != now.record || before.options != now.options || !before.masked.is_empty() {
+    } else if before.record != now.record || before.options != now.options || canary(before) != canary(now) || !before.masked.is_empty() {
         Outcome::Refreshed
     } else {
         Outcome::Unchanged
@@ -270,6 +273,23 @@ pub(super) fn difference(before: &Port, now: &Port, kept: bool) -> Outcome {
 /// Whether two stages hold the same versions and plans.
 pub(super) fn same_stage<P: PartialEq>(a: &Stage<P>, b: &Stage<P>) -> bool {
     a.name == b.name && a.planned().map(|p| (p.version.id, &p.plan)).eq(b.planned().map(|p| (p.version.id, &p.plan)))
+}
+
+/// Whether two candidates have the same version, plans and comparison.
+fn same_shadow(a: Option<&Shadow>, b: Option<&Shadow>) -> bool {
+    match (a, b) {
+        (Some(a), Some(b)) => {
+            let (one, other) = (a.planned.as_ref(), b.planned.as_ref());
+            let same = one.map(|planned| (planned.version.id, &planned.plan)) == other.map(|planned| (planned.version.id, &planned.plan));
+            a.name == b.name && a.since == b.since && same
+        }
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+fn canary(port: &Port) -> Option<Canary> {
+    port.shadow.as_ref()?.canary
 }
 
 /// Whether a policy could not tell one from the other.

@@ -11,14 +11,16 @@ use super::endpoints::{self, Wanted};
 use super::index::{ClassId, Index};
 use super::loads::Loads;
 use super::plans::{self, Cut, Kept, Selection, SetPlans};
+use super::rollback::Rollbacks;
+use super::shadow::{self, Comparison};
 use super::slices::{Hints, Slices};
 use super::source_ranges::source_ranges;
-use super::stages::{Session, StageState};
+use super::stages::{Role, Session, StageState};
 use super::{Family, PortKey, Settings};
 use crate::objects::model::{Conditions, Diagnostic, Service, ServicePort};
-use crate::policy::contract::{self, Node, Planner, StageKind};
+use crate::policy::contract::{self, Fault, Node, Planner, StageKind};
 use crate::policy::fallback;
-use crate::table::{CandidateSet, Endpoint, Fallback, Port, PortOptions, PortRecord, ServiceId, Slot, Subset, VersionId};
+use crate::table::{CandidateSet, Endpoint, Fallback, Port, PortOptions, PortRecord, ServiceId, Shadow, Slot, Subset, VersionId};
 
 /// A Service port's state.
 pub(super) struct PortState {
@@ -32,6 +34,9 @@ pub(super) struct PortState {
     pub(super) selector: StageState<Selection>,
     pub(super) traffic_policy: StageState<Cut>,
     pub(super) balancer: StageState<SetPlans>,
+    /// The balancer that is tried beside that, where the Service names one.
+    pub(super) shadow: StageState<SetPlans>,
+    comparison: Option<Comparison>,
     /// The classes of pods that back it, with their groups.
     pub(super) classes: BTreeMap<ClassId, Option<u32>>,
     /// What is wrong with it now.
@@ -44,6 +49,7 @@ pub(super) struct Surroundings<'a> {
     pub(super) index: &'a Index,
     pub(super) slices: &'a Slices,
     pub(super) settings: &'a Settings,
+    pub(super) rollbacks: &'a Rollbacks,
     pub(super) node: &'a Node,
     pub(super) now_ms: u64,
     /// Of the table being built.
@@ -72,6 +78,8 @@ impl PortState {
             selector: StageState::default(),
             traffic_policy: StageState::default(),
             balancer: StageState::default(),
+            shadow: StageState::default(),
+            comparison: None,
             classes: BTreeMap::new(),
             diagnostics: Vec::new(),
             entry: None,
@@ -80,7 +88,7 @@ impl PortState {
 
     /// Whether another try might plan what could not be planned.
     pub(super) fn faulted(&self) -> bool {
-        self.selector.faulted || self.traffic_policy.faulted || self.balancer.faulted
+        self.selector.faulted || self.traffic_policy.faulted || self.balancer.faulted || self.shadow.faulted
     }
 
     /// Nothing that was planned may be used again: policies were told something new about the host.
@@ -88,6 +96,7 @@ impl PortState {
         self.selector.forget();
         self.traffic_policy.forget();
         self.balancer.forget();
+        self.shadow.forget();
     }
 
     /// Whether another version of the selector is in force, or stands in, than the entry says.
@@ -103,7 +112,7 @@ impl PortState {
         let namespace = index.namespace(&service.meta.namespace).filter(|_| service.selector.is_some());
         let next_class = index.next_class();
         let base = self.record();
-        let choice = self.selector.choose(StageKind::Selector, session.catalogue, &service, &base, diagnostics);
+        let choice = self.selector.choose(Role::Stage(StageKind::Selector), session.catalogue, &service, &base, diagnostics);
         let attempt = |planner: &mut dyn Planner, version: VersionId, record: &PortRecord, memo: Option<Selection>| {
             let mut selection = match memo {
                 Some(selection) => selection,
@@ -154,7 +163,7 @@ impl PortState {
         let group_count = if base.selector.is_some() && groups.len() > 1 { groups.len() } else { 0 };
         let native = plans::in_slot_order(fallback::partition(around.node, &base, &records));
 
-        let choice = self.traffic_policy.choose(StageKind::TrafficPolicy, session.catalogue, &service, &base, diagnostics);
+        let choice = self.traffic_policy.choose(Role::Stage(StageKind::TrafficPolicy), session.catalogue, &service, &base, diagnostics);
         let attempt = |planner: &mut dyn Planner, version: VersionId, record: &PortRecord, memo: Option<Cut>| match memo {
             Some(cut) if kept.all => Ok(cut),
             _ => {
@@ -169,11 +178,15 @@ impl PortState {
         let (subsets, native_at) = plans::merged(own, &native.subsets);
         let sets: Arc<[CandidateSet]> = plans::candidate_sets(&made, group_count, &subsets).into();
 
-        let choice = self.balancer.choose(StageKind::Balancer, session.catalogue, &service, &base, diagnostics);
+        let choice = self.balancer.choose(Role::Stage(StageKind::Balancer), session.catalogue, &service, &base, diagnostics);
         let attempt = |planner: &mut dyn Planner, version: VersionId, record: &PortRecord, memo: Option<SetPlans>| {
             plans::plan_sets(planner, version, record, &sets, &records, &kept, memo.unwrap_or_default())
         };
         self.balancer.plan(choice, session, &service, diagnostics, attempt, |_, _| true);
+        let shadow = self.plan_shadow(session, around, &base, diagnostics, |planner, version, record, memo| {
+            plans::plan_sets(planner, version, record, &sets, &records, &kept, memo.unwrap_or_default())
+        });
+        let shadow = shadow.then(|| Box::new(self.shadow_entry(&sets, around)));
 
         let entry = Port {
             id: self.id,
@@ -187,6 +200,7 @@ impl PortState {
             selector: self.selector.stage(|selection| Arc::clone(&selection.data)),
             traffic_policy: self.traffic_policy.stage(|cut| Arc::clone(&cut.data)),
             balancer: self.balancer.stage(|plans| sets.iter().map(|set| plans.get(&set.members).cloned().unwrap_or_default()).collect()),
+            shadow,
             sets,
             fallback: Fallback { plan: native.data.into(), subsets: native_at.into() },
         };
@@ -196,6 +210,39 @@ impl PortState {
             Outcome::Refreshed | Outcome::Replanned => Some(Arc::new(entry)),
         };
         outcome
+    }
+
+    /// Has the balancer that is tried plan what the one in force planned. False where none is tried.
+    fn plan_shadow(
+        &mut self,
+        session: &mut Session<'_>,
+        around: &Surroundings<'_>,
+        base: &PortRecord,
+        diagnostics: &mut Vec<Diagnostic>,
+        attempt: impl FnMut(&mut dyn Planner, VersionId, &PortRecord, Option<SetPlans>) -> Result<SetPlans, Fault>,
+    ) -> bool {
+        let service = Arc::clone(&self.service);
+        if service.options.shadow.policy.is_none() {
+            self.shadow = StageState::default();
+            self.comparison = None;
+            return false;
+        }
+        let choice = self.shadow.choose(Role::Shadow, session.catalogue, &service, base, diagnostics);
+        self.shadow.plan(choice, session, &service, diagnostics, attempt, |_, _| true);
+        self.comparison = Some(shadow::comparison(&self.balancer, &self.shadow, self.comparison.take(), around.generation));
+        true
+    }
+
+    fn shadow_entry(&self, sets: &[CandidateSet], around: &Surroundings<'_>) -> Shadow {
+        let (service, options) = (&self.key.service, &self.service.options);
+        let rolled_back = around.rollbacks.stands(service, options, self.candidate());
+        let since = self.comparison.as_ref().map_or(around.generation, |(_, since)| *since);
+        shadow::entry(&self.shadow, sets, service, options, since, rolled_back)
+    }
+
+    /// The version that is tried.
+    pub(super) fn candidate(&self) -> Option<VersionId> {
+        self.shadow.planner().map(|(version, _)| version)
     }
 
     /// The slots of the entry that have left since it was made: gone, or neither ready nor serving any more. No policy is asked; labels

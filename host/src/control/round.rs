@@ -185,6 +185,7 @@ impl Controller {
 
     fn remove_service(&mut self, name: &ServiceName, claims: &mut BTreeMap<ServiceName, Vec<Claim>>, round: &mut Round<'_>) {
         let Some(applied) = self.services.remove(name) else { return };
+        self.rollbacks.forget(name);
         if let Some(number) = applied.health_check {
             health_checks::forget(&mut round.table, name, number);
         }
@@ -340,12 +341,14 @@ impl Controller {
             index: &self.index,
             slices: &self.slices,
             settings: &self.settings,
+            rollbacks: &self.rollbacks,
             node: &self.node,
             now_ms: round.now_ms,
             generation: round.table.generation,
         };
         let outcome = state.plan(&mut round.session, &around, &mut self.loads, &mut diagnostics);
         renew(&mut state.diagnostics, diagnostics, &mut round.arisen);
+        self.rollbacks.tidy(&state.key.service, &state.service.options, state.candidate());
         if outcome == Outcome::Unchanged {
             return;
         }

@@ -19,9 +19,18 @@ pub(super) struct Session<'a> {
     pub(super) faults: Vec<(VersionId, Fault)>,
 }
 
+/// What a policy is asked for as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// To fill a stage.
+    Stage(StageKind),
+    /// As the balancer that is tried beside the one in force.
+    Shadow,
+}
+
 /// The policy of a stage for one Service port.
 pub(super) struct Choice {
-    stage: StageKind,
+    role: Role,
     /// As the Service asks for it.
     asked: Arc<str>,
     /// The name and settings in force, which differ where the name asked for does not exist.
@@ -98,13 +107,13 @@ impl<T: Output> StageState<T> {
     /// Settles which policy it is.
     pub(super) fn choose(
         &self,
-        stage: StageKind,
+        role: Role,
         catalogue: &Catalogue,
         service: &Service,
         base: &PortRecord,
         diagnostics: &mut Vec<Diagnostic>,
     ) -> Choice {
-        let (options, default) = options(stage, service);
+        let (stage, options, default) = (role.stage(), role.options(service), role.default());
         let asked: Arc<str> = options.policy.as_deref().unwrap_or(default).into();
         let known = catalogue.entry(stage, &asked);
         let wanted = InForce { name: Arc::clone(&asked), settings: settings(options) };
@@ -116,14 +125,14 @@ impl<T: Output> StageState<T> {
         };
         if known.is_none() {
             diagnostics.push(if Reference::is_meant(&asked) {
-                absent_policy(stage, catalogue, service, &asked, &in_force.name)
+                absent_policy(role, catalogue, service, &asked, &in_force.name)
             } else {
-                unknown_policy(stage, catalogue, service, &asked, &in_force.name)
+                unknown_policy(role, catalogue, service, &asked, &in_force.name)
             });
         }
         let record = Arc::new(PortRecord { settings: in_force.settings.clone(), ..base.clone() });
         let entry = catalogue.entry(stage, &in_force.name).cloned();
-        Choice { stage, asked, in_force, entry, record }
+        Choice { role, asked, in_force, entry, record }
     }
 
     /// Has the version in force plan, and the one before it, which stands in if it cuts things in the `same` way; where the version in
@@ -167,6 +176,11 @@ impl<T: Output> StageState<T> {
         }
     }
 
+    /// The version in force, and the settings that it planned with.
+    pub(super) fn planner(&self) -> Option<(VersionId, &[Setting])> {
+        self.current.as_ref().map(|memo| (memo.version.id, memo.record.settings.as_slice()))
+    }
+
     /// As the table shows it.
     pub(super) fn stage<P>(&self, plan: impl Fn(&T) -> P) -> Stage<P> {
         let planned =
@@ -200,7 +214,8 @@ impl<T, F: FnMut(&mut dyn Planner, VersionId, &PortRecord, Option<T>) -> Result<
         let choice = self.choice;
         let Some(former) = self.former.clone() else { return self.ask(version, &choice.record) };
         // What a selector says of settings hangs on them alone; what the others say, on the endpoints too: they may think better of it.
-        let known = self.refusal(version).filter(|_| choice.stage == StageKind::Selector).map(|why| Fault::Refused(why.to_owned()));
+        let known =
+            self.refusal(version).filter(|_| choice.role == Role::Stage(StageKind::Selector)).map(|why| Fault::Refused(why.to_owned()));
         let refused = match known {
             Some(refused) => refused,
             None => match self.ask(version, &choice.record) {
@@ -228,7 +243,7 @@ impl<T, F: FnMut(&mut dyn Planner, VersionId, &PortRecord, Option<T>) -> Result<
             if let Fault::Refused(why) = fault {
                 self.refusals.push(Refusal { version: version.id, record: Arc::clone(record), why: why.clone() });
             }
-            if self.choice.stage == StageKind::Selector {
+            if self.choice.role == Role::Stage(StageKind::Selector) {
                 // Asked for another plan, its planner no longer knows the one that it made: it could not put labels to groups.
                 self.memos
                     .iter_mut()
@@ -239,11 +254,39 @@ impl<T, F: FnMut(&mut dyn Planner, VersionId, &PortRecord, Option<T>) -> Result<
     }
 }
 
-fn options(stage: StageKind, service: &Service) -> (&StageOptions, &'static str) {
-    match stage {
-        StageKind::Selector => (&service.options.selector, DEFAULT_SELECTOR),
-        StageKind::TrafficPolicy => (&service.options.traffic_policy, DEFAULT_TRAFFIC_POLICY),
-        StageKind::Balancer => (&service.options.balancer, DEFAULT_BALANCER),
+impl Role {
+    fn stage(self) -> StageKind {
+        match self {
+            Self::Stage(stage) => stage,
+            Self::Shadow => StageKind::Balancer,
+        }
+    }
+
+    /// The annotation that names the policy, after its prefix.
+    fn annotation(self) -> &'static str {
+        match self {
+            Self::Stage(stage) => stage.name(),
+            Self::Shadow => "balancer-shadow",
+        }
+    }
+
+    fn options(self, service: &Service) -> &StageOptions {
+        match self {
+            Self::Stage(StageKind::Selector) => &service.options.selector,
+            Self::Stage(StageKind::TrafficPolicy) => &service.options.traffic_policy,
+            Self::Stage(StageKind::Balancer) => &service.options.balancer,
+            Self::Shadow => &service.options.shadow,
+        }
+    }
+
+    /// The policy where the Service names none; nothing goes by the empty name.
+    fn default(self) -> &'static str {
+        match self {
+            Self::Stage(StageKind::Selector) => DEFAULT_SELECTOR,
+            Self::Stage(StageKind::TrafficPolicy) => DEFAULT_TRAFFIC_POLICY,
+            Self::Stage(StageKind::Balancer) => DEFAULT_BALANCER,
+            Self::Shadow => "",
+        }
     }
 }
 
@@ -255,24 +298,30 @@ fn settings(options: &StageOptions) -> Vec<Setting> {
     options.settings.iter().map(|(key, value)| Setting { key: key.clone(), value: value.clone() }).collect()
 }
 
-fn field(stage: StageKind) -> String {
-    format!("metadata.annotations[pointsman.dev/{}]", stage.name())
+fn field(role: Role) -> String {
+    format!("metadata.annotations[pointsman.dev/{}]", role.annotation())
 }
 
-fn unknown_policy(stage: StageKind, catalogue: &Catalogue, service: &Service, asked: &str, instead: &str) -> Diagnostic {
+/// Of a policy that cannot be had, for which this one takes over; empty: nobody.
+fn consequence(instead: &str) -> String {
+    if instead.is_empty() { "nobody is tried".to_owned() } else { format!("{instead} is used instead") }
+}
+
+fn unknown_policy(role: Role, catalogue: &Catalogue, service: &Service, asked: &str, instead: &str) -> Diagnostic {
+    let stage = role.stage();
     let names: Vec<&str> = catalogue.names(stage).collect();
     let near = names.iter().map(|name| (strsim::osa_distance(asked, name), name)).min().filter(|(edits, _)| *edits <= 3);
     let near = near.map_or(String::new(), |(_, name)| format!("did you mean {name}? "));
-    let message = format!("there is no {} named {asked}; {instead} is used instead", stage.name());
+    let message = format!("there is no {} named {asked}; {}", stage.name(), consequence(instead));
     Diagnostic {
         remedy: Some(format!("{near}Known: {}. More come from --policy-dir", names.join(", "))),
-        ..about(service, &field(stage), Severity::Error, message)
+        ..about(service, &field(role), Severity::Error, message)
     }
 }
 
 /// About a policy in a registry.
-fn absent_policy(stage: StageKind, catalogue: &Catalogue, service: &Service, asked: &str, instead: &str) -> Diagnostic {
-    let name = stage.name();
+fn absent_policy(role: Role, catalogue: &Catalogue, service: &Service, asked: &str, instead: &str) -> Diagnostic {
+    let name = role.stage().name();
     let (severity, what, remedy) = match (catalogue.stage_of(asked), catalogue.absent.get(asked)) {
         (Some(other), _) => {
             (Severity::Error, format!("is a {}, not a {name}", other.name()), format!("name it in pointsman.dev/{}", other.name()))
@@ -300,15 +349,15 @@ fn absent_policy(stage: StageKind, catalogue: &Catalogue, service: &Service, ask
             (Severity::Error, format!("was pulled and refused: {why}"), "name a version that is sound".to_owned())
         }
     };
-    let message = format!("{name} {asked} {what}; {instead} is used instead");
-    Diagnostic { remedy: Some(remedy), ..about(service, &field(stage), severity, message) }
+    let message = format!("{name} {asked} {what}; {}", consequence(instead));
+    Diagnostic { remedy: Some(remedy), ..about(service, &field(role), severity, message) }
 }
 
 fn refused_settings(choice: &Choice, service: &Service, why: &str) -> Diagnostic {
     let record = &choice.record;
     let message = format!(
         "{} {} refused the settings of Service {}/{} port {}: {why}; the settings before stay in force",
-        choice.stage.name(),
+        choice.role.stage().name(),
         choice.in_force.name,
         record.namespace,
         record.name,
@@ -316,16 +365,20 @@ fn refused_settings(choice: &Choice, service: &Service, why: &str) -> Diagnostic
     );
     Diagnostic {
         remedy: Some("mend the settings: after a restart the host does not know those before".to_owned()),
-        ..about(service, &field(choice.stage), Severity::Error, message)
+        ..about(service, &field(choice.role), Severity::Error, message)
     }
 }
 
 fn could_not_plan(choice: &Choice, service: &Service, fault: &Fault, before_goes_on: bool) -> Diagnostic {
     let record = &choice.record;
-    let consequence = if before_goes_on { "the version before it goes on" } else { "the host's fallback is in force" };
+    let consequence = match choice.role {
+        _ if before_goes_on => "the version before it goes on",
+        Role::Stage(_) => "the host's fallback is in force",
+        Role::Shadow => "it is not tried",
+    };
     let message = format!(
         "{} {} could not plan Service {}/{} port {}: {fault}; {consequence}",
-        choice.stage.name(),
+        choice.role.stage().name(),
         choice.in_force.name,
         record.namespace,
         record.name,
@@ -333,6 +386,6 @@ fn could_not_plan(choice: &Choice, service: &Service, fault: &Fault, before_goes
     );
     Diagnostic {
         remedy: Some("mend the policy or its settings, or name another".to_owned()),
-        ..about(service, &field(choice.stage), Severity::Error, message)
+        ..about(service, &field(choice.role), Severity::Error, message)
     }
 }

@@ -17,6 +17,7 @@ mod policies;
 mod probes;
 mod scarcity;
 mod settings;
+mod shadows;
 mod slice_churn;
 mod slices;
 mod support;

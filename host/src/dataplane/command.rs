@@ -1,5 +1,6 @@
 //! What the control side tells a worker.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::policies::Policies;
 use super::sockets::Listener;
-use crate::observe::Snapshot;
+use crate::observe::{ShadowKey, Snapshot};
 use crate::table::{FrontendKey, ServiceId, Table, VersionId};
 
 /// A new table and what comes with it.
@@ -23,7 +24,14 @@ pub struct TableUpdate<L> {
     pub install: Vec<L>,
     /// Versions that nothing names any more.
     pub retire: Vec<VersionId>,
+    /// Balancers that the table names to be tried and workers may not have yet as such.
+    pub candidates: Vec<L>,
+    /// Versions that are no longer tried anywhere.
+    pub retired_candidates: Vec<VersionId>,
 }
+
+/// The policies' counts, and the faults of those that are tried, by Service.
+pub(super) type CandidateCounts<P> = (<P as Policies>::Counters, BTreeMap<ShadowKey, u64>);
 
 /// In the order in which they were sent; none of them waits for anything.
 pub(super) enum Command<P: Policies> {
@@ -31,6 +39,7 @@ pub(super) enum Command<P: Policies> {
     Listener(ListenerCommand),
     Snapshot(oneshot::Sender<(Snapshot, P::Counters)>),
     PolicyCounters(oneshot::Sender<P::Counters>),
+    CandidateCounters(oneshot::Sender<CandidateCounts<P>>),
     Reconfigure,
     Drain { deadline: Instant },
 }

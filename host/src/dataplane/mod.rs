@@ -19,6 +19,7 @@ pub mod transparent;
 mod udp;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -27,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::observe::{LogSender, Snapshot};
+use crate::observe::{LogSender, ShadowKey, Snapshot};
 use crate::route::HashKey;
 use crate::table::Table;
 use affinity::Affinity;
@@ -212,6 +213,23 @@ impl<P: Policies> DataPlane<P> {
             counters.extend(answer.await);
         }
         counters
+    }
+
+    /// The same, and the faults of the balancers that are tried, by Service, over all workers.
+    pub async fn candidate_counters(&self) -> (Vec<P::Counters>, BTreeMap<ShadowKey, u64>) {
+        let ask = |worker: &Handle<P>| {
+            let (reply, answer) = oneshot::channel();
+            worker.send(Command::CandidateCounters(reply));
+            answer
+        };
+        let answers: Vec<_> = self.workers.iter().map(ask).collect();
+        let (mut counters, mut faults) = (Vec::with_capacity(answers.len()), BTreeMap::new());
+        for answer in answers {
+            let Ok((theirs, of_worker)) = answer.await else { continue };
+            counters.push(theirs);
+            of_worker.into_iter().for_each(|(service, count)| *faults.entry(service).or_default() += count);
+        }
+        (counters, faults)
     }
 
     /// The node changed: policies on the workers are told.

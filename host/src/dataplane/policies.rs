@@ -20,6 +20,10 @@ pub trait Policies: Decider + Send + 'static {
     fn install(&mut self, policy: Self::Loaded, now_ms: u64);
     /// Lets a version go.
     fn retire(&mut self, version: VersionId);
+    /// Takes a balancer in that is to be tried beside one in force. A second time does nothing.
+    fn install_candidate(&mut self, policy: Self::Loaded, now_ms: u64);
+    /// Lets a version go that is no longer tried.
+    fn retire_candidate(&mut self, version: VersionId);
     /// Adopts the plans of these ports, before the table is used.
     fn adopt(&mut self, table: &Arc<Table>, changed: &[ServiceId], now_ms: u64);
     /// A port is gone.
@@ -50,6 +54,14 @@ impl Policies for WorkerPolicies {
 
     fn retire(&mut self, version: VersionId) {
         self.retire(version);
+    }
+
+    fn install_candidate(&mut self, policy: Self::Loaded, now_ms: u64) {
+        self.install_candidate(policy, now_ms);
+    }
+
+    fn retire_candidate(&mut self, version: VersionId) {
+        self.retire_candidate(version);
     }
 
     fn adopt(&mut self, table: &Arc<Table>, changed: &[ServiceId], now_ms: u64) {

@@ -187,6 +187,9 @@ impl<P: Policies> Steward<P> {
                 let _ = reply.send((self.worker.counters.snapshot(), self.worker.policies.borrow().counters()));
             }
             Command::PolicyCounters(reply) => drop(reply.send(self.worker.policies.borrow().counters())),
+            Command::CandidateCounters(reply) => {
+                let _ = reply.send((self.worker.policies.borrow().counters(), self.worker.counters.candidate_faults()));
+            }
             Command::Reconfigure => self.worker.policies.borrow_mut().reconfigure(self.worker.clock.now_ms()),
             // Met in `serve`, which knows what follows.
             Command::Drain { .. } => {}
@@ -252,6 +255,9 @@ impl<P: Policies> Worker<P> {
         for policy in update.install {
             policies.install(policy, now_ms);
         }
+        for policy in update.candidates {
+            policies.install_candidate(policy, now_ms);
+        }
         for id in &update.removed {
             policies.forget(*id);
         }
@@ -259,7 +265,10 @@ impl<P: Policies> Worker<P> {
         for version in update.retire {
             policies.retire(version);
         }
-        self.counters.table_changed(&update.removed, &update.changed);
+        for version in update.retired_candidates {
+            policies.retire_candidate(version);
+        }
+        self.counters.table_changed(&update.table, &update.removed, &update.changed);
         drop(policies);
         let now_ms = self.clock.now_ms();
         self.drains.borrow_mut().table_changed(&update.table, &update.removed, now_ms);

@@ -13,11 +13,14 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::addresses::Addresses;
+use super::canaries::{Canaries, Counts, RollBack};
 use super::core::Core;
 use super::health::Health;
 use super::pulls::Outcome;
 use super::{Options, Record, report};
-use crate::admin::{self, Bound, EventLog, Metrics, ObjectsRequest, PolicyReply, PolicyRequest, ProxyHealth, Readiness, SwapCount, Sync};
+use crate::admin::{
+    self, Bound, EventLog, Metrics, ObjectsRequest, PolicyReply, PolicyRequest, ProxyHealth, Readiness, ShadowRequest, SwapCount, Sync,
+};
 use crate::control::Update;
 use crate::dataplane::{self, Clock, DataPlane, TableUpdate};
 use crate::objects::reference::Reference;
@@ -72,6 +75,7 @@ pub(super) struct Wiring {
     pub(super) metrics_asked: mpsc::Receiver<oneshot::Sender<Metrics>>,
     pub(super) policies_asked: mpsc::Receiver<PolicyRequest>,
     pub(super) objects_asked: mpsc::Receiver<ObjectsRequest>,
+    pub(super) shadows_asked: mpsc::Receiver<ShadowRequest>,
     /// What the prober is to probe, what it found, and what it counts.
     pub(super) probed: watch::Sender<Watched>,
     pub(super) flips: mpsc::Receiver<Flip>,
@@ -107,6 +111,9 @@ struct ControlLoop {
     clock: Clock,
     table: Arc<Table>,
     installed: BTreeSet<VersionId>,
+    /// Installed to be tried beside those in force.
+    candidates: BTreeSet<VersionId>,
+    canaries: Canaries,
     swaps: BTreeMap<(String, &'static str), u64>,
     /// Swaps that are answered when they are in force.
     replies: Vec<(PolicyReply, oneshot::Sender<PolicyReply>)>,
@@ -165,6 +172,8 @@ impl ControlLoop {
             clock,
             table: Arc::default(),
             installed: BTreeSet::new(),
+            candidates: BTreeSet::new(),
+            canaries: Canaries::default(),
             swaps: BTreeMap::new(),
             replies: Vec::new(),
             not_served: BTreeSet::new(),
@@ -212,6 +221,7 @@ impl ControlLoop {
                 Some(request) = self.wiring.objects_asked.recv() => {
                     let _ = request.reply.send(list_to_json(&self.core.list(request.kind)));
                 }
+                Some(request) = self.wiring.shadows_asked.recv() => self.shadow_asked(request).await,
                 Some(flip) = self.wiring.flips.recv() => self.flipped(flip).await,
                 _ = retry.tick() => self.retry().await,
                 () = ready(()), if self.core.is_dirty() => self.rebuild().await,
@@ -299,6 +309,7 @@ impl ControlLoop {
         self.tell_findings();
         let counters = self.plane.policy_counters().await;
         self.health.look(&counters, &self.wiring.events);
+        self.watch_canaries().await;
         if self.clock.now_ms() < self.replan_at_ms {
             return;
         }
@@ -309,6 +320,24 @@ impl ControlLoop {
             self.replan_wait = RETRY;
         }
         self.replan_at_ms = self.clock.now_ms() + self.replan_wait.as_millis() as u64;
+    }
+
+    /// Takes clients back from candidates that fail.
+    async fn watch_canaries(&mut self) {
+        if self.candidates.is_empty() {
+            return;
+        }
+        let (policies, faults) = self.plane.candidate_counters().await;
+        let ended = self.canaries.look(&self.table, &Counts { policies: &policies, faults: &faults });
+        if ended.is_empty() {
+            return;
+        }
+        for RollBack { service, message } in ended {
+            self.core.roll_back(&service.namespace, &service.service);
+            let remedy = "mend the candidate and swap it in, or change pointsman.dev/balancer-shadow or balancer-canary".to_owned();
+            report::notice(&self.wiring.events, admin::Severity::Warning, message, Some(remedy));
+        }
+        self.rebuild().await;
     }
 
     /// Plans for one turn; what is left over is planned in the next.
@@ -339,9 +368,9 @@ impl ControlLoop {
         }
     }
 
-    async fn publish(&mut self, update: Update) {
+    async fn publish(&mut self, mut update: Update) {
         report::table(&self.table, &update);
-        self.arisen.extend(update.diagnostics);
+        self.arisen.append(&mut update.diagnostics);
         let mut notices = self.addresses.prepare(&self.table, &update.table).await;
         notices.extend(self.addresses.keep_clients(&update.table, &update.changed).await);
         for notice in notices {
@@ -359,15 +388,40 @@ impl ControlLoop {
         let fresh = update.table.versions(&update.changed).into_iter().filter(|version| !self.installed.contains(version));
         let install: Vec<Arc<LoadedPolicy>> = fresh.filter_map(|version| self.wiring.registry.loaded(version)).collect();
         self.installed.extend(install.iter().map(|policy| policy.version().id));
+        let (candidates, retired_candidates) = self.change_candidates(&update).await;
         self.table = Arc::clone(&update.table);
         self.wiring.tables.send_replace(Arc::clone(&update.table));
         self.sync.service_changes += (update.removed.len() + update.changed.len()) as u64;
         self.sync.endpoint_changes += update.changed.len() as u64;
         let addresses = &self.addresses;
-        let update = TableUpdate { table: update.table, changed: update.changed, removed: update.removed, install, retire };
+        let Update { table, changed, removed, .. } = update;
+        let update = TableUpdate { table, changed, removed, install, retire, candidates, retired_candidates };
         if self.plane.publish(update, &|key, frontend| addresses.bound(key, frontend)) {
             self.publish_bound();
         }
+    }
+
+    /// Which versions are to be tried now that were not, and which no longer are. What new canaries did so far is counted before they are in
+    /// charge.
+    async fn change_candidates(&mut self, update: &Update) -> (Vec<Arc<LoadedPolicy>>, Vec<VersionId>) {
+        let mut fresh = update.table.candidates(&update.changed);
+        fresh.retain(|version| !self.candidates.contains(version));
+        if fresh.is_empty() && self.candidates.is_empty() {
+            return Default::default();
+        }
+        let install: Vec<Arc<LoadedPolicy>> = fresh.into_iter().filter_map(|version| self.wiring.registry.loaded(version)).collect();
+        let every: Vec<ServiceId> = (0..update.table.ports.len() as ServiceId).collect();
+        let named = update.table.candidates(&every);
+        let retire: Vec<VersionId> = self.candidates.difference(&named).copied().collect();
+        self.candidates.extend(install.iter().map(|policy| policy.version().id));
+        self.candidates.retain(|version| !retire.contains(version));
+        if self.canaries.differ(&update.table) {
+            let (policies, faults) = self.plane.candidate_counters().await;
+            self.canaries.begin(&update.table, &Counts { policies: &policies, faults: &faults });
+        } else {
+            self.canaries.tidy(&update.table);
+        }
+        (install, retire)
     }
 
     fn publish_bound(&mut self) {
@@ -489,6 +543,20 @@ impl ControlLoop {
         }
     }
 
+    async fn shadow_asked(&mut self, request: ShadowRequest) {
+        match request {
+            ShadowRequest::List { reply } => {
+                let _ = reply.send(self.canaries.status(&self.table));
+            }
+            ShadowRequest::Report { namespace, name, reply } => {
+                let (traffic, _) = self.plane.snapshot().await;
+                let limit = self.wiring.options.limits.hot_fuel;
+                let report = report::shadow(&self.table, &traffic, &self.canaries, &namespace, &name, limit);
+                let _ = reply.send(report.map(Box::new));
+            }
+        }
+    }
+
     async fn metrics(&mut self) -> Metrics {
         let (traffic, counters) = self.plane.snapshot().await;
         let (written, dropped) = self.log.as_ref().map(|log| (log.written(), log.dropped())).unwrap_or_default();
@@ -499,6 +567,7 @@ impl ControlLoop {
             traffic,
             policies: counters.into_iter().flatten().collect(),
             swaps: self.swaps.iter().map(swap).collect(),
+            shadows: self.canaries.status(&self.table),
             probes: report::probes(&self.wiring.probes.counts()),
             health: self.wiring.health.counts(),
             sync: Sync { no_local_endpoints: report::no_local_endpoints(&self.table), ..self.sync.clone() },

@@ -253,6 +253,11 @@ impl Core {
         self.controller.retry_faulted()
     }
 
+    /// Takes a Service's clients back from the balancer that is tried on some of them; see [`Controller::roll_back`].
+    pub fn roll_back(&mut self, namespace: &str, name: &str) -> bool {
+        self.controller.roll_back(namespace, name)
+    }
+
     /// Whether there is something to plan.
     pub fn is_dirty(&self) -> bool {
         self.controller.is_dirty()

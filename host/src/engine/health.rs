@@ -11,7 +11,10 @@ use crate::table::VersionId;
 
 /// What was seen of each version last time.
 #[derive(Default)]
-pub(super) struct Health(BTreeMap<VersionId, State>);
+pub(super) struct Health(BTreeMap<Seat, State>);
+
+/// A version, and whether it is tried rather than in force.
+type Seat = (VersionId, bool);
 
 #[derive(Default)]
 struct State {
@@ -29,9 +32,9 @@ const QUIET_LOOKS: u32 = 30;
 impl Health {
     /// Compares with the last look, and tells what is new. `counters`: one list a worker.
     pub(super) fn look(&mut self, counters: &[Vec<PolicyCounters>], events: &EventLog) {
-        let mut versions: BTreeMap<VersionId, PolicyCounters> = BTreeMap::new();
+        let mut versions: BTreeMap<Seat, PolicyCounters> = BTreeMap::new();
         for counter in counters.iter().flatten() {
-            versions.entry(counter.version.id).and_modify(|sum| sum.merge(counter)).or_insert_with(|| counter.clone());
+            versions.entry((counter.version.id, counter.candidate)).and_modify(|sum| sum.merge(counter)).or_insert_with(|| counter.clone());
         }
         self.0.retain(|version, _| versions.contains_key(version));
         for (id, counter) in versions {
@@ -50,7 +53,10 @@ impl State {
             self.failing = true;
             let classes = FAULT_CLASSES.iter().zip(counter.faults).filter(|(_, count)| *count > 0);
             let classes: Vec<String> = classes.map(|(class, count)| format!("{class} {count}")).collect();
-            let instead = "its connections are decided by the version before it, or else by the host";
+            let instead = match counter.candidate {
+                false => "its connections are decided by the version before it, or else by the host",
+                true => "it is tried only: the balancer in force decides",
+            };
             news.push((Severity::Warning, format!("({}) fails: {}; {instead}", counter.version.digest, classes.join(", "))));
         }
         if counter.breaker != self.breaker {

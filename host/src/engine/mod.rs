@@ -2,6 +2,7 @@
 //! sockets, which `route` and `check` use.
 
 mod addresses;
+mod canaries;
 mod control_loop;
 pub mod core;
 mod health;

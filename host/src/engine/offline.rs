@@ -48,6 +48,11 @@ impl Offline {
                 policies.install(policy, 0);
             }
         }
+        for version in update.table.candidates(&update.changed) {
+            if let Some(policy) = core.registry().loaded(version) {
+                policies.install_candidate(policy, 0);
+            }
+        }
         policies.adopt(&update.table, &update.changed, 0);
         Some(Self { table: update.table, diagnostics: update.diagnostics, policies })
     }

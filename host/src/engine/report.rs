@@ -1,19 +1,24 @@
 //! What the host says of itself: the records of the modules as log lines, events, metrics and answers of the admin port.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use super::canaries::{self, Canaries};
 use crate::admin::{self, Bound, BoundFrontend, Event, EventLog, NotServed, PolicyStatus, ProbeCount, Refused, RefusedKind};
 use crate::control::Update;
 use crate::dataplane::DataPlane;
 use crate::objects::{Diagnostic, Severity};
+use crate::observe::{ShadowSnapshot, Snapshot};
 use crate::policy::Refusal;
 use crate::policy::counters::PolicyCounters;
 use crate::policy::registry::{self, Swapped};
 use crate::policy::worker::WorkerPolicies;
 use crate::probe::{self, KeyKind, Verdict};
 use crate::route::explain::frontend_name;
-use crate::table::{Locality, Port, Protocol, ServiceId, Table};
+use crate::table::{Locality, PolicyVersion, Port, Protocol, ServiceId, Table};
+use crate::workbench::report::{Report, Subject};
+use crate::workbench::{self, shadow::Compared};
 
 /// Something that is no diagnostic of a manifest.
 pub(super) fn notice(events: &EventLog, severity: admin::Severity, message: String, remedy: Option<String>) {
@@ -125,8 +130,10 @@ pub(super) fn log_changes(before: &Bound, now: &Bound) {
 
 /// Every policy, with the worst state of its breakers.
 pub(super) fn policies(policies: &[registry::PolicyStatus], counters: &[Vec<PolicyCounters>]) -> Vec<PolicyStatus> {
+    // Where a version is in force, what it does as one that is tried is another matter.
     let breaker = |digest: &str| {
-        counters.iter().flatten().filter(|c| *c.version.digest == *digest).map(|c| c.breaker).max().map(|state| state.name().to_owned())
+        let of_version = counters.iter().flatten().filter(|counters| *counters.version.digest == *digest);
+        of_version.max_by_key(|counters| (!counters.candidate, counters.breaker)).map(|counters| counters.breaker.name().to_owned())
     };
     let status = |policy: &registry::PolicyStatus| PolicyStatus {
         name: policy.name.to_string(),
@@ -137,6 +144,37 @@ pub(super) fn policies(policies: &[registry::PolicyStatus], counters: &[Vec<Poli
         breaker: breaker(&policy.digest),
     };
     policies.iter().map(status).collect()
+}
+
+/// What came of a balancer that is tried on a Service; none where nobody is.
+pub(super) fn shadow(
+    table: &Table,
+    traffic: &Snapshot,
+    canaries: &Canaries,
+    namespace: &str,
+    name: &str,
+    fuel_limit: u64,
+) -> Option<Report> {
+    let named = |port: &Port| port.record.namespace == namespace && port.record.name == name;
+    let (port, shadow) = table.shadowed().find(|(port, _)| named(port))?;
+    let key = canaries::key(port);
+    let nothing = ShadowSnapshot::default();
+    let subject = |name: &str, version: Option<&Arc<PolicyVersion>>| Subject {
+        name: name.to_owned(),
+        digest: version.map(|version| version.digest.to_string()),
+    };
+    let subjects = [
+        subject(&port.balancer.name, port.balancer.current.as_ref().map(|planned| &planned.version)),
+        subject(&shadow.name, shadow.planned.as_ref().map(|planned| &planned.version)),
+    ];
+    Some(workbench::shadow::report(&Compared {
+        service: format!("{namespace}/{name}"),
+        subjects,
+        canary: shadow.canary,
+        rolled_back: canaries.reason(&key).filter(|_| shadow.canary.is_some_and(|canary| canary.rolled_back())),
+        counts: traffic.shadows.get(&key).unwrap_or(&nothing),
+        fuel_limit,
+    }))
 }
 
 /// Service ports that one log line names.

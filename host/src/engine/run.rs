@@ -58,6 +58,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         _ = interrupted.recv() => return Ok(()),
     };
     let (objects, objects_asked) = mpsc::channel(16);
+    let (shadows, shadows_asked) = mpsc::channel(16);
     let (probed, targets) = watch::channel(Watched::default());
     let (flips_told, flips) = mpsc::channel(256);
     let probes = Arc::new(probe::Counters::default());
@@ -95,6 +96,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         health: Arc::clone(&health),
         objects,
         policies,
+        shadows,
         token: options.token.clone(),
     };
     let (admin_stop, admin_stopped) = oneshot::channel::<()>();
@@ -112,6 +114,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         metrics_asked,
         policies_asked,
         objects_asked,
+        shadows_asked,
         probed,
         flips,
         probes,

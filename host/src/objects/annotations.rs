@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::model::{Drain, Labels, ServiceOptions, StageOptions};
+use super::model::{Drain, Labels, ServiceOptions, Share, StageOptions};
 use super::probe_annotations;
 use super::problems::Checks;
 use super::reference::Reference;
@@ -15,10 +15,12 @@ pub(super) const PREFIX: &str = "pointsman.dev/";
 /// The stages that a Service may name a policy for.
 pub(super) const STAGES: [&str; 3] = ["selector", "traffic-policy", "balancer"];
 /// What a Service may ask for, after [`PREFIX`].
-const SERVICE_KEYS: [&str; 9] = [
+const SERVICE_KEYS: [&str; 11] = [
     "selector",
     "traffic-policy",
     "balancer",
+    SHADOW,
+    CANARY,
     "max-connection-age",
     "proxy-protocol",
     "on-failure",
@@ -26,6 +28,12 @@ const SERVICE_KEYS: [&str; 9] = [
     "udp-idle-timeout",
     probe_annotations::KEY,
 ];
+/// Names the balancer that is tried beside the one in force.
+const SHADOW: &str = "balancer-shadow";
+/// The share of clients for which that one is in charge.
+const CANARY: &str = "balancer-canary";
+/// Decimals of a share: millionths.
+const SHARE_DECIMALS: usize = 4;
 /// Keys and values of one stage's settings, in bytes: a policy receives them all at once.
 const MAX_SETTING_BYTES: usize = 64 * 1024;
 /// A policy's name is the stem of its file.
@@ -49,12 +57,15 @@ pub(super) fn service_options(annotations: &Labels, checks: &mut Checks<'_, '_>)
             "proxy-protocol" => options.proxy_protocol = choice(&field, value, &["v2"], checks).is_some(),
             "on-failure" => options.refuse_on_failure = choice(&field, value, &["refuse", "fallback"], checks) == Some("refuse"),
             "drain" => options.drain = checks.accept(&field, drain(value)).unwrap_or_default(),
+            CANARY => options.canary = checks.accept(&field, share(value)),
             "udp-idle-timeout" => options.udp_idle_timeout = checks.accept(&field, syntax::duration(value)),
             _ if is_probe(key) => {}
             _ => stage(&mut options, key, value, &field, checks),
         }
     }
-    for (name, stage) in [("selector", &options.selector), ("traffic-policy", &options.traffic_policy), ("balancer", &options.balancer)] {
+    warn_of_missing_shadow(annotations, &options, checks);
+    let stages = [&options.selector, &options.traffic_policy, &options.balancer, &options.shadow];
+    for (name, stage) in ["selector", "traffic-policy", "balancer", SHADOW].into_iter().zip(stages) {
         let bytes: usize = stage.settings.iter().map(|(key, value)| key.len() + value.len()).sum();
         if bytes > MAX_SETTING_BYTES {
             checks.error(&field, format!("the settings {PREFIX}{name}.… have {bytes} bytes, {MAX_SETTING_BYTES} are allowed"), None);
@@ -66,6 +77,33 @@ pub(super) fn service_options(annotations: &Labels, checks: &mut Checks<'_, '_>)
 /// `probe`, or a setting of it.
 fn is_probe(key: &str) -> bool {
     key.split_once('.').map_or(key, |(name, _)| name) == probe_annotations::KEY
+}
+
+/// `5%`, `0.1%`: none to all.
+fn share(text: &str) -> Result<Share, String> {
+    let wrong = || format!("\"{text}\" is not a share of clients: 0% to 100%, with up to {SHARE_DECIMALS} decimals, such as 5% or 0.5%");
+    let number = text.strip_suffix('%').ok_or_else(wrong)?;
+    let (percent, decimals) = number.split_once('.').unwrap_or((number, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !digits(percent) || !digits(decimals) || decimals.len() > SHARE_DECIMALS || percent.len() > 3 {
+        return Err(wrong());
+    }
+    let millionths = format!("{percent}{decimals:0<SHARE_DECIMALS$}").parse().map_err(|_| wrong())?;
+    if millionths > Share::WHOLE { Err(wrong()) } else { Ok(Share::of_millionths(millionths)) }
+}
+
+/// Settings of a shadow, and a canary, say nothing where no shadow is named.
+fn warn_of_missing_shadow(annotations: &Labels, options: &ServiceOptions, checks: &mut Checks<'_, '_>) {
+    if annotations.contains_key(&name(SHADOW)) {
+        return;
+    }
+    let metadata = Field::ROOT.key("metadata");
+    let field = metadata.key("annotations");
+    let settings = options.shadow.settings.keys().map(|key| format!("{SHADOW}.{key}"));
+    for key in settings.chain(options.canary.map(|_| CANARY.to_owned())) {
+        let remedy = format!("name the balancer to try: {PREFIX}{SHADOW}: NAME");
+        checks.error(&field.key(&name(&key)), format!("has no balancer to try: {PREFIX}{SHADOW} is missing"), remedy);
+    }
 }
 
 /// A bare number is seconds.
@@ -99,6 +137,7 @@ fn stage(options: &mut ServiceOptions, key: &str, value: &str, field: &Field<'_>
         "selector" => &mut options.selector,
         "traffic-policy" => &mut options.traffic_policy,
         "balancer" => &mut options.balancer,
+        SHADOW => &mut options.shadow,
         _ => return unknown_setting(name, &SERVICE_KEYS, field, checks),
     };
     match setting {

@@ -394,6 +394,10 @@ pub struct ServiceOptions {
     pub traffic_policy: StageOptions,
     /// `pointsman.dev/balancer` and `pointsman.dev/balancer.KEY`.
     pub balancer: StageOptions,
+    /// `pointsman.dev/balancer-shadow` and `pointsman.dev/balancer-shadow.KEY`: a balancer that is tried beside the one in force.
+    pub shadow: StageOptions,
+    /// `pointsman.dev/balancer-canary`: the share of clients for which the shadow is in charge.
+    pub canary: Option<Share>,
     /// `pointsman.dev/max-connection-age` (`30m`, `90s`).
     pub max_connection_age: Option<Duration>,
     /// `pointsman.dev/proxy-protocol: v2`: send a PROXY protocol v2 header to the endpoint.
@@ -406,6 +410,39 @@ pub struct ServiceOptions {
     pub udp_idle_timeout: Option<Duration>,
     /// `pointsman.dev/probe` and `pointsman.dev/probe.KEY`: how endpoints that are written by hand are probed.
     pub probe: Option<Probe>,
+}
+
+/// A share of something, in millionths: exact, and fine enough for `0.0001%`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share(u32);
+
+impl Share {
+    /// Nobody.
+    pub const NONE: Self = Self(0);
+    /// The whole, in millionths.
+    pub const WHOLE: u32 = 1_000_000;
+
+    /// So many millionths, at most the whole.
+    pub fn of_millionths(millionths: u32) -> Self {
+        Self(millionths.min(Self::WHOLE))
+    }
+
+    /// In millionths.
+    pub fn millionths(self) -> u32 {
+        self.0
+    }
+}
+
+/// As in annotations: `5%`, `12.5%`.
+impl std::fmt::Display for Share {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (percent, rest) = (self.0 / 10_000, self.0 % 10_000);
+        if rest == 0 {
+            return write!(f, "{percent}%");
+        }
+        let decimals = format!("{rest:04}");
+        write!(f, "{percent}.{}%", decimals.trim_end_matches('0'))
+    }
 }
 
 /// What becomes of established connections when their endpoint leaves or is no longer ready: `pointsman.dev/drain`.

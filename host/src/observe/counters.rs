@@ -7,9 +7,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::record::{ConnectError, Outcome};
+use super::shadow::{Comparison, ShadowKey};
 use super::snapshot::{EndpointSnapshot, FRONTEND_KINDS, FallbackKey, ServiceKey, ServiceSnapshot, Snapshot, Tally};
-use crate::policy::contract::StageKind;
-use crate::route::{By, Decision};
+use crate::policy::contract::{Fault, StageKind};
+use crate::route::{By, Decision, Shadowed};
 use crate::table::{Endpoint, FrontendKind, Port, ServiceId, Table};
 
 /// The counters of one worker.
@@ -25,6 +26,8 @@ pub struct Counters {
     services: RefCell<HashMap<ServiceId, Rc<Service>>>,
     /// Services that are gone and still have connections.
     departed: RefCell<Vec<Rc<Service>>>,
+    /// Of the Service ports that somebody is tried on.
+    shadows: RefCell<HashMap<ServiceId, Comparison>>,
     /// Services whose endpoints may have left since the last sweep.
     changed: RefCell<HashSet<ServiceId>>,
 }
@@ -77,6 +80,18 @@ impl Counters {
         self.stage_decided(StageKind::Selector, &port.selector.name, &decision.selector);
         self.stage_decided(StageKind::TrafficPolicy, &port.traffic_policy.name, &decision.traffic_policy);
         self.retried(port, decision);
+        if let Some(shadowed) = &decision.shadow {
+            self.shadowed(port, decision, shadowed);
+        }
+    }
+
+    fn shadowed(&self, port: &Port, decision: &Decision, shadowed: &Shadowed) {
+        if let Some(comparison) = self.shadows.borrow_mut().get_mut(&port.id) {
+            comparison.count(decision.set, shadowed);
+        }
+        if let (true, Err(fault), Some(shadow)) = (shadowed.canary, &shadowed.candidate, &port.shadow) {
+            self.fell_back(StageKind::Balancer, &shadow.name, fault, "in-force");
+        }
     }
 
     /// Another endpoint was decided on: only the balancer was asked.
@@ -86,10 +101,14 @@ impl Counters {
 
     fn stage_decided(&self, stage: StageKind, policy: &Arc<str>, by: &By) {
         let (by, fault) = match by {
-            By::Current | By::NotAsked(_) => return,
+            By::Current | By::Canary | By::NotAsked(_) => return,
             By::StandIn(fault) => ("stand-in", fault),
             By::Fallback(fault) => ("native", fault),
         };
+        self.fell_back(stage, policy, fault, by);
+    }
+
+    fn fell_back(&self, stage: StageKind, policy: &Arc<str>, fault: &Fault, by: &'static str) {
         let key = FallbackKey { policy: Arc::clone(policy), stage, reason: fault.class(), by };
         *self.fallbacks.borrow_mut().entry(key).or_default() += 1;
     }
@@ -120,7 +139,14 @@ impl Counters {
     }
 
     /// A new table is in force: Services left it, and others may have lost endpoints.
-    pub fn table_changed(&self, removed: &[ServiceId], changed: &[ServiceId]) {
+    pub fn table_changed(&self, table: &Table, removed: &[ServiceId], changed: &[ServiceId]) {
+        let mut shadows = self.shadows.borrow_mut();
+        shadows.retain(|id, _| !removed.contains(id));
+        for id in changed {
+            let before = shadows.remove(id);
+            shadows.extend(table.port(*id).and_then(|port| Comparison::of(port, before)).map(|comparison| (*id, comparison)));
+        }
+        drop(shadows);
         let mut services = self.services.borrow_mut();
         self.departed.borrow_mut().extend(removed.iter().filter_map(|id| services.remove(id)));
         self.changed.borrow_mut().extend(changed.iter().filter(|id| services.contains_key(id)));
@@ -152,10 +178,22 @@ impl Counters {
             fallbacks: self.fallbacks.borrow().clone(),
             ..Snapshot::default()
         };
+        for comparison in self.shadows.borrow().values() {
+            snapshot.shadows.entry(comparison.key().clone()).or_default().merge(&comparison.snapshot());
+        }
         for service in self.services.borrow().values().chain(self.departed.borrow().iter()) {
             snapshot.services.entry(service.key.clone()).or_default().merge(&service.snapshot());
         }
         snapshot
+    }
+
+    /// Faults of the balancers that are tried, by Service. Costs little.
+    pub fn candidate_faults(&self) -> BTreeMap<ShadowKey, u64> {
+        let mut faults = BTreeMap::new();
+        for comparison in self.shadows.borrow().values() {
+            *faults.entry(comparison.key().clone()).or_default() += comparison.faulted();
+        }
+        faults
     }
 
     fn open(&self, service: Option<Rc<Service>>) -> ConnectionCounter {

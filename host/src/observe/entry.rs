@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::record::{ConnectionRecord, Outcome};
 use crate::policy::contract::{Fault, StageKind};
 use crate::route::explain::{frontend_name, group_name, origin_name, verdict_name};
-use crate::route::{By, Fate};
+use crate::route::{By, Decision, Fate};
 use crate::table::{FrontendKey, Port, Protocol, Slot, Stage};
 
 /// A connection, from accept to close.
@@ -54,9 +54,27 @@ struct StageEntry<'a> {
     /// The fault after which someone else chose.
     #[serde(skip_serializing_if = "Option::is_none")]
     fallback: Option<String>,
-    /// Who chose then: `stand-in` or `native`.
+    /// Who chose then: `stand-in` or `native`. `canary`: the balancer that is tried, since this client is its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<&'static str>,
+    /// What the balancer that is tried said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    shadow: Option<ShadowEntry<'a>>,
+}
+
+/// A balancer that is tried beside the one in force.
+#[derive(Serialize)]
+struct ShadowEntry<'a> {
+    policy: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    digest: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    choice: Option<&'a str>,
+    /// Why it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fault: Option<String>,
+    /// Whether the client is one of its own.
+    canary: bool,
 }
 
 /// An endpoint that could not be reached.
@@ -97,9 +115,7 @@ impl<'a> Entry<'a> {
             stages: [
                 stage(StageKind::Selector, &port.selector, &decision.selector, || group_name(port, decision.group)),
                 stage(StageKind::TrafficPolicy, &port.traffic_policy, &decision.traffic_policy, || verdict_name(port, decision.verdict)),
-                stage(StageKind::Balancer, &port.balancer, &decision.balancer, || {
-                    picked.and_then(|slot| key(port, slot)).unwrap_or("none").to_owned()
-                }),
+                balancer(port, decision, picked),
             ],
             verdict: verdict(record.outcome),
             reason: reason(record),
@@ -119,14 +135,34 @@ impl<'a> Entry<'a> {
     }
 }
 
+/// Of the balancer, and of the one that is tried.
+fn balancer<'a>(port: &'a Port, decision: &'a Decision, picked: Option<Slot>) -> StageEntry<'a> {
+    let choice = || picked.and_then(|slot| key(port, slot)).unwrap_or("none").to_owned();
+    let mut entry = stage(StageKind::Balancer, &port.balancer, &decision.balancer, choice);
+    let Some(shadow) = &port.shadow else { return entry };
+    let digest = shadow.planned.as_ref().map(|planned| &*planned.version.digest);
+    if decision.balancer == By::Canary {
+        (entry.policy, entry.digest) = (&shadow.name, digest);
+    }
+    entry.shadow = decision.shadow.as_ref().map(|shadowed| ShadowEntry {
+        policy: &shadow.name,
+        digest,
+        choice: shadowed.candidate.as_ref().ok().and_then(|slot| key(port, *slot)),
+        fault: shadowed.candidate.as_ref().err().map(|fault| fault.to_string()),
+        canary: shadowed.canary,
+    });
+    entry
+}
+
 fn stage<'a, P>(kind: StageKind, stage: &'a Stage<P>, by: &By, choice: impl FnOnce() -> String) -> StageEntry<'a> {
     let asked = match by {
         By::Current => stage.current.as_ref(),
         By::StandIn(_) => stage.stand_in.as_ref().or(stage.current.as_ref()),
-        By::Fallback(_) | By::NotAsked(_) => None,
+        By::Fallback(_) | By::NotAsked(_) | By::Canary => None,
     };
     let (fallback, by_whom): (Option<&Fault>, _) = match by {
         By::Current | By::NotAsked(_) => (None, None),
+        By::Canary => (None, Some("canary")),
         By::StandIn(fault) => (Some(fault), Some("stand-in")),
         By::Fallback(fault) => (Some(fault), Some("native")),
     };
@@ -142,6 +178,7 @@ fn stage<'a, P>(kind: StageKind, stage: &'a Stage<P>, by: &By, choice: impl FnOn
         not_asked,
         fallback: fallback.map(Fault::to_string),
         by: by_whom,
+        shadow: None,
     }
 }
 

@@ -56,6 +56,7 @@ pub(crate) fn port(id: ServiceId, name: &str, endpoints: Vec<Endpoint>) -> Port 
         selector: stage(0, "label-selector", Arc::default()),
         traffic_policy: stage(1, "kubernetes", Arc::default()),
         balancer: stage(2, "round-robin", Arc::default()),
+        shadow: None,
         fallback: Fallback::default(),
     }
 }

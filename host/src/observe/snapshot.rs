@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::record::{ConnectError, Outcome};
+use super::shadow::{ShadowKey, ShadowSnapshot};
 use crate::policy::contract::StageKind;
 use crate::table::{FrontendKind, Port};
 
 /// All counts at one moment, of one worker or summed over several.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Snapshot {
     /// All connections since the start, also those of Services that are gone.
     pub totals: Tally,
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub affinity_evicted: u64,
     /// By Service port. A Service that is gone leaves with its last connection.
     pub services: BTreeMap<ServiceKey, ServiceSnapshot>,
+    /// Comparisons of a balancer that is tried with the one in force, by Service.
+    pub shadows: BTreeMap<ShadowKey, ShadowSnapshot>,
 }
 
 /// Why a stage was decided by another than the policy version in force.
@@ -41,7 +44,7 @@ pub struct FallbackKey {
     pub stage: StageKind,
     /// `Fault::class`; `not-asked` also where it could not plan.
     pub reason: &'static str,
-    /// `stand-in` (the version before) or `native` (the host).
+    /// `stand-in` (the version before) or `native` (the host); `in-force`: who is in force, for a client of the one that is tried.
     pub by: &'static str,
 }
 
@@ -260,6 +263,9 @@ impl Snapshot {
         self.affinity_evicted += other.affinity_evicted;
         for (key, service) in &other.services {
             self.services.entry(key.clone()).or_default().merge(service);
+        }
+        for (key, shadow) in &other.shadows {
+            self.shadows.entry(key.clone()).or_default().merge(shadow);
         }
     }
 }

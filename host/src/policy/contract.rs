@@ -101,4 +101,15 @@ pub trait Decider {
     fn pick(&mut self, version: VersionId, connection: &Connection, set: u32) -> Result<Option<Slot>, Fault>;
     /// The answer given was out of range: counts against the policy's breaker.
     fn blame(&mut self, version: VersionId, fault: &Fault);
+    /// Stage 3, of a balancer that is tried beside the one in force: another instance than that of [`Decider::pick`], with a breaker of its
+    /// own, so that what is tried on one Service cannot take the policy from others.
+    fn pick_as_candidate(&mut self, _version: VersionId, _connection: &Connection, _set: u32) -> Result<Option<Slot>, Fault> {
+        Err(Fault::NotAsked("nobody is tried here"))
+    }
+    /// [`Decider::blame`] of what `pick_as_candidate` gave.
+    fn blame_candidate(&mut self, _version: VersionId, _fault: &Fault) {}
+    /// Fuel of the last answer; 0 where nothing is measured, or nobody was asked.
+    fn fuel(&self) -> u64 {
+        0
+    }
 }

@@ -18,6 +18,8 @@ pub struct PolicyCounters {
     pub version: Arc<PolicyVersion>,
     /// Its stage.
     pub stage: StageKind,
+    /// It stands there as a balancer that is tried beside one in force.
+    pub candidate: bool,
     /// Decisions with an answer that was fit for use.
     pub answered: u64,
     /// Decisions on which a balancer had no opinion.
@@ -30,7 +32,7 @@ pub struct PolicyCounters {
     pub fuel_total: u64,
     /// The most that one decision used.
     pub fuel_max: u64,
-    /// Decisions by fuel: bucket n counts those below 2ⁿ and not below 2ⁿ⁻¹.
+    /// Decisions by fuel (`fuel_bucket`).
     pub fuel_buckets: [u64; FUEL_BUCKETS],
     /// Estimated processor time, in nanoseconds: one call in 256 on average is timed.
     pub busy_ns: u64,
@@ -61,6 +63,7 @@ impl PolicyCounters {
         Self {
             version,
             stage,
+            candidate: false,
             answered: 0,
             no_opinion: 0,
             faults: [0; FAULT_CLASSES.len()],
@@ -82,8 +85,7 @@ impl PolicyCounters {
     pub(super) fn spent(&mut self, fuel: u64) {
         self.fuel_total += fuel;
         self.fuel_max = self.fuel_max.max(fuel);
-        let bucket = (u64::BITS - fuel.leading_zeros()) as usize;
-        self.fuel_buckets[bucket.min(FUEL_BUCKETS - 1)] += 1;
+        self.fuel_buckets[fuel_bucket(fuel)] += 1;
     }
 
     pub(super) fn fault(&mut self, fault: &Fault) {
@@ -105,13 +107,7 @@ impl PolicyCounters {
 
     /// The fuel that this share of the decisions stayed below, rounded up to a power of two; 0 when none was made.
     pub fn fuel_quantile(&self, share: f64) -> u64 {
-        let rank = (self.calls() as f64 * share).ceil() as u64;
-        let mut seen = 0;
-        let bucket = self.fuel_buckets.iter().position(|count| {
-            seen += count;
-            seen >= rank.max(1)
-        });
-        bucket.map_or(0, |bucket| 1 << bucket)
+        fuel_quantile(&self.fuel_buckets, share)
     }
 
     /// Adds another worker's numbers for the same version.
@@ -133,6 +129,23 @@ impl PolicyCounters {
         add(&mut self.faults, &other.faults);
         add(&mut self.fuel_buckets, &other.fuel_buckets);
     }
+}
+
+/// Where a decision's fuel is counted: bucket n has those below 2ⁿ and not below 2ⁿ⁻¹.
+#[inline]
+pub fn fuel_bucket(fuel: u64) -> usize {
+    ((u64::BITS - fuel.leading_zeros()) as usize).min(FUEL_BUCKETS - 1)
+}
+
+/// The fuel that this share of the decisions stayed below, rounded up to a power of two; 0 when none was made.
+pub fn fuel_quantile(buckets: &[u64; FUEL_BUCKETS], share: f64) -> u64 {
+    let rank = (buckets.iter().sum::<u64>() as f64 * share).ceil() as u64;
+    let mut seen = 0;
+    let bucket = buckets.iter().position(|count| {
+        seen += count;
+        seen >= rank.max(1)
+    });
+    bucket.map_or(0, |bucket| 1 << bucket)
 }
 
 #[cfg(test)]

@@ -20,14 +20,27 @@ pub struct WorkerPolicies {
     seed: u64,
     /// By `VersionId`: a decision finds its policy without hashing.
     policies: Vec<Option<Box<Installed>>>,
+    /// Those that are tried beside one in force, in the same way: instances, breakers and counters of their own.
+    candidates: Vec<Option<Box<Installed>>>,
     /// By `ServiceId`: how many groups and subsets the current table has.
     bounds: Vec<Bounds>,
     table: Arc<Table>,
     /// Decisions until the next one that is timed.
     untimed: u32,
     random: u64,
-    /// What the instances see goes on it too.
+    /// Of the last decision.
+    fuel: u64,
+    /// What the instances in force see goes on it too; what candidates see does not.
     tape: Option<Box<Tape>>,
+}
+
+/// Where an instance of a version stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Seat {
+    /// It fills a stage.
+    InForce,
+    /// It is tried.
+    Candidate,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -43,32 +56,79 @@ const TIMED_ONE_IN: u32 = 256;
 impl WorkerPolicies {
     /// A worker without policies. The seed, another on each worker, is passed to `configure` and spreads the rebuilding.
     pub fn new(seed: u64) -> Self {
-        Self { seed, policies: Vec::new(), bounds: Vec::new(), table: Arc::default(), untimed: 1, random: seed | 1, tape: None }
+        Self {
+            seed,
+            policies: Vec::new(),
+            candidates: Vec::new(),
+            bounds: Vec::new(),
+            table: Arc::default(),
+            untimed: 1,
+            random: seed | 1,
+            fuel: 0,
+            tape: None,
+        }
     }
 
-    /// A worker without policies, all of whose instances are on this tape from their start.
+    /// A worker without policies, all of whose instances in force are on this tape from their start.
     pub fn recorded(seed: u64, tape: Tape) -> Self {
         Self { tape: Some(Box::new(tape)), ..Self::new(seed) }
     }
 
     /// Makes an instance of a version, unless there is one. To be called before a table names the version.
     pub fn install(&mut self, policy: Arc<LoadedPolicy>, now_ms: u64) {
+        self.seat(policy, Seat::InForce, now_ms);
+    }
+
+    /// Makes an instance of a balancer that is tried, unless there is one. To be called before a table names it so.
+    pub fn install_candidate(&mut self, policy: Arc<LoadedPolicy>, now_ms: u64) {
+        self.seat(policy, Seat::Candidate, now_ms);
+    }
+
+    fn seat(&mut self, policy: Arc<LoadedPolicy>, seat: Seat, now_ms: u64) {
         let at = policy.version().id.0 as usize;
-        if self.policies.len() <= at {
-            self.policies.resize_with(at + 1, || None);
+        let seats = self.seats(seat);
+        if seats.len() <= at {
+            seats.resize_with(at + 1, || None);
         }
-        if self.policies[at].is_none() {
+        if seats[at].is_none() {
             let seed = self.seed ^ (at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let tape = self.tape.as_deref_mut();
-            self.policies[at] = Some(Box::new(Installed::new(policy, seed, &self.table, now_ms, tape)));
+            let tape = if seat == Seat::InForce { self.tape.as_deref_mut() } else { None };
+            let installed = Box::new(Installed::new(policy, seat, seed, &self.table, now_ms, tape));
+            self.seats(seat)[at] = Some(installed);
+        }
+    }
+
+    fn seats(&mut self, seat: Seat) -> &mut Vec<Option<Box<Installed>>> {
+        match seat {
+            Seat::InForce => &mut self.policies,
+            Seat::Candidate => &mut self.candidates,
+        }
+    }
+
+    /// Every instance, with the tape that it is on.
+    fn each(&mut self, mut call: impl FnMut(&mut Installed, Option<&mut Tape>)) {
+        for policy in self.policies.iter_mut().flatten() {
+            call(policy, self.tape.as_deref_mut());
+        }
+        for policy in self.candidates.iter_mut().flatten() {
+            call(policy, None);
         }
     }
 
     /// Drops a version that no table names any more.
     pub fn retire(&mut self, version: VersionId) {
-        if let Some(policy) = self.policies.get_mut(version.0 as usize) {
+        self.leave(version, Seat::InForce);
+    }
+
+    /// Drops a version that no table names as a candidate any more.
+    pub fn retire_candidate(&mut self, version: VersionId) {
+        self.leave(version, Seat::Candidate);
+    }
+
+    fn leave(&mut self, version: VersionId, seat: Seat) {
+        if let Some(policy) = self.seats(seat).get_mut(version.0 as usize) {
             *policy = None;
-            if let Some(tape) = &mut self.tape {
+            if let Some(tape) = self.tape.as_mut().filter(|_| seat == Seat::InForce) {
                 tape.retire(version);
             }
         }
@@ -90,9 +150,7 @@ impl WorkerPolicies {
             self.bounds[at] =
                 port.map_or(Bounds::default(), |port| Bounds { groups: port.groups.len() as u32, subsets: port.subsets.len() as u32 });
         }
-        for policy in self.policies.iter_mut().flatten() {
-            policy.adopt(table, changed, now_ms, self.tape.as_deref_mut());
-        }
+        self.each(|policy, tape| policy.adopt(table, changed, now_ms, tape));
     }
 
     /// The Service port is gone, on all versions.
@@ -100,13 +158,13 @@ impl WorkerPolicies {
         if let Some(bounds) = self.bounds.get_mut(service as usize) {
             *bounds = Bounds::default();
         }
-        self.policies.iter_mut().flatten().for_each(|policy| policy.forget(service, self.tape.as_deref_mut()));
+        self.each(|policy, tape| policy.forget(service, tape));
     }
 
     /// Rebuilds what faulted and has waited long enough. To be called every 50 to 100 ms, between connections.
     pub fn mend(&mut self, now_ms: u64) {
-        let table = &self.table;
-        self.policies.iter_mut().flatten().for_each(|policy| policy.mend(table, now_ms, self.tape.as_deref_mut()));
+        let table = Arc::clone(&self.table);
+        self.each(|policy, tape| policy.mend(&table, now_ms, tape));
         if let Some(tape) = &mut self.tape {
             tape.flush();
         }
@@ -115,26 +173,22 @@ impl WorkerPolicies {
 
     /// Makes every instance anew: the node changed.
     pub fn reconfigure(&mut self, now_ms: u64) {
-        let table = &self.table;
-        self.policies.iter_mut().flatten().for_each(|policy| policy.rebuild(table, now_ms, self.tape.as_deref_mut()));
+        let table = Arc::clone(&self.table);
+        self.each(|policy, tape| policy.rebuild(&table, now_ms, tape));
     }
 
-    /// Tells the balancers that learn what became of their picks.
+    /// Tells the balancers that learn what became of this worker's picks on their Services: also the one that is tried, whoever picked.
     pub fn report(&mut self, now_ms: u64, outcomes: &[Outcome]) {
-        let table = &self.table;
-        for policy in self.policies.iter_mut().flatten() {
+        let table = Arc::clone(&self.table);
+        self.each(|policy, tape| {
             if policy.learns() {
-                let version = policy.version();
-                let picked = |outcome: &&Outcome| {
-                    let port = table.port(outcome.service);
-                    port.is_some_and(|port| port.balancer.planned().any(|planned| planned.version.id == version))
-                };
+                let picked = |outcome: &&Outcome| table.port(outcome.service).is_some_and(|port| policy.balances(port));
                 let theirs: Vec<Outcome> = outcomes.iter().filter(picked).copied().collect();
                 if !theirs.is_empty() {
-                    policy.report(now_ms, &theirs, self.tape.as_deref_mut());
+                    policy.report(now_ms, &theirs, tape);
                 }
             }
-        }
+        });
     }
 
     /// Tells the tape, if there is one, what became of a decision; `again` is what this returned before, for a connection whose endpoint
@@ -153,7 +207,7 @@ impl WorkerPolicies {
 
     /// What was counted, version by version.
     pub fn counters(&self) -> Vec<PolicyCounters> {
-        self.policies.iter().flatten().map(|policy| policy.counters()).collect()
+        self.policies.iter().chain(&self.candidates).flatten().map(|policy| policy.counters()).collect()
     }
 
     /// One decision: the breaker, the call, the check of the answer, the counters. `check` is given the table only when the answer will
@@ -161,13 +215,16 @@ impl WorkerPolicies {
     #[inline]
     fn decide<R: Copy>(
         &mut self,
+        seat: Seat,
         version: VersionId,
         connection: &Connection,
         call: impl FnOnce(&mut Instance) -> Result<R, Fault>,
         write: impl FnOnce(&mut Tape, &[u32], &Result<R, Fault>),
         check: impl FnOnce(R, Bounds, Option<&Table>) -> Result<R, Fault>,
     ) -> Result<R, Fault> {
-        let Some(Some(policy)) = self.policies.get_mut(version.0 as usize) else { return Err(Fault::NotAsked("not installed")) };
+        self.fuel = 0;
+        let seats = if seat == Seat::InForce { &mut self.policies } else { &mut self.candidates };
+        let Some(Some(policy)) = seats.get_mut(version.0 as usize) else { return Err(Fault::NotAsked("not installed")) };
         let bounds = self.bounds.get(connection.service as usize).copied().unwrap_or_default();
         let admission = policy.admit(connection);
         if admission == Admission::Skip {
@@ -183,18 +240,47 @@ impl WorkerPolicies {
         } else {
             policy.call(call)
         };
-        if let Some(tape) = &mut self.tape {
+        if let Some(tape) = self.tape.as_mut().filter(|_| seat == Seat::InForce) {
             write(tape, &policy.take_loads(), &answer);
         }
+        self.fuel = policy.fuel();
         let unused = (admission == Admission::Shadow).then_some(&*self.table);
         let answer = answer.and_then(|answer| check(answer, bounds, unused));
         policy.settle(answer, admission, connection.now_ms)
+    }
+
+    #[inline]
+    fn pick_from(&mut self, seat: Seat, version: VersionId, connection: &Connection, set: u32) -> Result<Option<Slot>, Fault> {
+        let answer = self.decide(
+            seat,
+            version,
+            connection,
+            |i| i.pick(connection, set),
+            |tape, loads, answer| tape.pick(version, connection, set, loads, answer),
+            |slot, _, unused| match (slot, unused) {
+                (Some(slot), Some(table)) if !is_candidate(table, connection.service, set, slot) => {
+                    Err(Fault::OutOfRange(format!("slot {slot}")))
+                }
+                (slot, _) => Ok(slot),
+            },
+        );
+        if matches!(answer, Ok(None)) {
+            self.blame_at(seat, version, &Fault::NoOpinion);
+        }
+        answer
+    }
+
+    fn blame_at(&mut self, seat: Seat, version: VersionId, fault: &Fault) {
+        if let Some(Some(policy)) = self.seats(seat).get_mut(version.0 as usize) {
+            policy.blame(fault);
+        }
     }
 }
 
 impl Decider for WorkerPolicies {
     fn choose_group(&mut self, version: VersionId, connection: &Connection) -> Result<Option<u32>, Fault> {
         self.decide(
+            Seat::InForce,
             version,
             connection,
             |i| i.choose_group(connection),
@@ -208,6 +294,7 @@ impl Decider for WorkerPolicies {
 
     fn choose_subset(&mut self, version: VersionId, connection: &Connection, group: Option<u32>) -> Result<Verdict, Fault> {
         self.decide(
+            Seat::InForce,
             version,
             connection,
             |i| i.choose_subset(connection, group),
@@ -222,28 +309,23 @@ impl Decider for WorkerPolicies {
     }
 
     fn pick(&mut self, version: VersionId, connection: &Connection, set: u32) -> Result<Option<Slot>, Fault> {
-        let answer = self.decide(
-            version,
-            connection,
-            |i| i.pick(connection, set),
-            |tape, loads, answer| tape.pick(version, connection, set, loads, answer),
-            |slot, _, unused| match (slot, unused) {
-                (Some(slot), Some(table)) if !is_candidate(table, connection.service, set, slot) => {
-                    Err(Fault::OutOfRange(format!("slot {slot}")))
-                }
-                (slot, _) => Ok(slot),
-            },
-        );
-        if matches!(answer, Ok(None)) {
-            self.blame(version, &Fault::NoOpinion);
-        }
-        answer
+        self.pick_from(Seat::InForce, version, connection, set)
     }
 
     fn blame(&mut self, version: VersionId, fault: &Fault) {
-        if let Some(Some(policy)) = self.policies.get_mut(version.0 as usize) {
-            policy.blame(fault);
-        }
+        self.blame_at(Seat::InForce, version, fault);
+    }
+
+    fn pick_as_candidate(&mut self, version: VersionId, connection: &Connection, set: u32) -> Result<Option<Slot>, Fault> {
+        self.pick_from(Seat::Candidate, version, connection, set)
+    }
+
+    fn blame_candidate(&mut self, version: VersionId, fault: &Fault) {
+        self.blame_at(Seat::Candidate, version, fault);
+    }
+
+    fn fuel(&self) -> u64 {
+        self.fuel
     }
 }
 

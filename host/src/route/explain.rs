@@ -61,6 +61,23 @@ pub struct StageExplanation {
     pub kept: Vec<String>,
     /// What it took away, and why.
     pub removed: Vec<Removed>,
+    /// What the balancer that is tried said, and whether the client is its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowExplanation>,
+}
+
+/// What a balancer that is tried beside the one in force said.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ShadowExplanation {
+    /// The candidate.
+    pub policy: String,
+    /// Its choice, or why it has none.
+    pub choice: String,
+    /// Whether the client is one of those that it is in charge of.
+    pub canary: bool,
+    /// The share of clients that it is in charge of, where it is of any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub share: Option<String>,
 }
 
 /// An endpoint that a stage took away.
@@ -92,6 +109,7 @@ pub fn explain(generation: u64, port: &Port, connection: &Connection, decision: 
             choice: said(&decision.selector, group_name(port, decision.group)),
             kept: keys(&grouped),
             removed: other.iter().map(|slot| removed(port, *slot, other_group(port, *slot))).collect(),
+            shadow: None,
         },
         StageExplanation {
             stage: StageKind::TrafficPolicy,
@@ -99,13 +117,18 @@ pub fn explain(generation: u64, port: &Port, connection: &Connection, decision: 
             choice: said(&decision.traffic_policy, verdict_name(port, decision.verdict)),
             kept: keys(&candidates),
             removed: left_out.map(|slot| removed(port, *slot, why::left_out(port, *slot, connection, decision.verdict))).collect(),
+            shadow: None,
         },
         StageExplanation {
             stage: StageKind::Balancer,
-            policy: asked(&port.balancer, &decision.balancer),
+            policy: match &port.shadow {
+                Some(shadow) if decision.balancer == By::Canary => shadow.name.to_string(),
+                _ => asked(&port.balancer, &decision.balancer),
+            },
             choice: said(&decision.balancer, chosen.map_or("none".to_owned(), |slot| port.endpoints[slot as usize].key.to_string())),
             kept: keys(chosen.as_slice()),
             removed: candidates.iter().filter_map(|slot| never_picked(port, *slot)).collect(),
+            shadow: shadow(port, decision),
         },
     ];
     Explanation {
@@ -189,7 +212,7 @@ fn asked<P>(stage: &Stage<P>, by: &By) -> String {
     let version = match by {
         By::Current => stage.current.as_ref(),
         By::StandIn(_) => stage.stand_in.as_ref().or(stage.current.as_ref()),
-        By::Fallback(_) | By::NotAsked(_) => None,
+        By::Fallback(_) | By::NotAsked(_) | By::Canary => None,
     };
     version.map_or_else(|| stage.name.to_string(), |planned| planned.version.name.to_string())
 }
@@ -197,10 +220,24 @@ fn asked<P>(stage: &Stage<P>, by: &By) -> String {
 fn said(by: &By, choice: String) -> String {
     match by {
         By::Current => choice,
+        By::Canary => format!("{choice} (the client is a canary)"),
         By::StandIn(fault) => format!("{choice} (by the version before: the one in force {fault})"),
         By::Fallback(fault) => format!("{choice} (by the host's fallback: the policy {fault})"),
         By::NotAsked(why) => format!("not asked: {why}"),
     }
+}
+
+fn shadow(port: &Port, decision: &Decision) -> Option<ShadowExplanation> {
+    let (shadow, shadowed) = (port.shadow.as_ref()?, decision.shadow.as_ref()?);
+    Some(ShadowExplanation {
+        policy: shadow.name.to_string(),
+        choice: match &shadowed.candidate {
+            Ok(slot) => port.endpoints[*slot as usize].key.to_string(),
+            Err(fault) => format!("none: it {fault}"),
+        },
+        canary: shadowed.canary,
+        share: shadow.canary.map(|canary| canary.in_force.to_string()),
+    })
 }
 
 fn removed(port: &Port, slot: Slot, why: String) -> Removed {

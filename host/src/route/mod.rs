@@ -3,11 +3,13 @@
 
 mod client;
 pub mod explain;
+mod shadow;
 mod source;
 mod unserved;
 mod why;
 
 pub use client::{HashKey, connection, origin};
+pub use shadow::Shadowed;
 pub use unserved::unserved;
 
 use crate::policy::contract::{Connection, Decider, Fault, Slot, Verdict};
@@ -34,6 +36,9 @@ pub struct Decision {
     pub balancer: By,
     /// Where the connection goes.
     pub fate: Fate,
+    /// What the balancer that is tried said of it, where one is tried and the balancer was asked. Apart, since every open connection holds a
+    /// decision and few Services try anybody.
+    pub shadow: Option<Box<Shadowed>>,
 }
 
 /// Where a connection goes.
@@ -90,6 +95,8 @@ pub enum By {
     StandIn(Box<Fault>),
     /// The host's native fallback, after this fault.
     Fallback(Box<Fault>),
+    /// The balancer that is tried, in charge of this client.
+    Canary,
     /// Nobody: the stage was not asked, and why.
     NotAsked(&'static str),
 }
@@ -114,6 +121,7 @@ pub fn decide<D: Decider + ?Sized>(port: &Port, decider: &mut D, connection: &Co
         set: None,
         balancer: By::NotAsked(""),
         fate: Fate::Reject(Reason::NoCandidates),
+        shadow: None,
     };
     if port.options.refuse_on_failure && (failed(&decision.selector) || failed(&decision.traffic_policy)) {
         return decision.ended(Fate::Reject(Reason::OnFailure));
@@ -177,6 +185,7 @@ fn outside_source_ranges(port: &Port, connection: &Connection) -> Option<Decisio
         set: None,
         balancer: unasked(),
         fate: Fate::Drop(Reason::SourceRange),
+        shadow: None,
     })
 }
 
@@ -214,36 +223,99 @@ fn native_verdict(port: &Port, connection: &Connection, group: Option<u32>) -> V
     }
 }
 
+/// What stage 3 chooses from.
+struct Choice<'a> {
+    port: &'a Port,
+    connection: &'a Connection,
+    set: u32,
+    members: &'a [Slot],
+    tried: &'a [Slot],
+}
+
+impl Choice<'_> {
+    /// Neither tried nor just left, and of some weight.
+    fn usable(&self, slot: Slot) -> bool {
+        let Self { port, tried, .. } = self;
+        !tried.contains(&slot) && !port.masked.contains(&slot) && port.endpoints.get(slot as usize).is_some_and(|e| e.weight > 0)
+    }
+
+    /// A balancer's slot, if it may be picked at all.
+    fn checked(&self, slot: Slot) -> Result<Slot, Fault> {
+        let in_set = self.members.binary_search(&slot).is_ok();
+        if !in_set || self.port.endpoints.get(slot as usize).is_none_or(|e| e.weight == 0) {
+            return Err(Fault::OutOfRange(format!("slot {slot}")));
+        }
+        Ok(slot)
+    }
+
+    /// A slot that was tried or has just left is an honest answer to the plan: the host picks among the rest.
+    fn usable_or_other(&self, slot: Slot) -> Option<Slot> {
+        if self.usable(slot) { Some(slot) } else { self.random() }
+    }
+
+    fn random(&self) -> Option<Slot> {
+        random_among(self.members, |slot| self.usable(slot), self.connection)
+    }
+}
+
+/// What the balancer in force chose, or who stands in for it.
+struct InForce {
+    slot: Option<Slot>,
+    by: By,
+    /// The balancer's own answer, before it was held against what is left.
+    picked: Option<Slot>,
+    /// What the first version asked used.
+    fuel: u64,
+}
+
+impl InForce {
+    fn decided(self) -> (Option<Slot>, By) {
+        (self.slot, self.by)
+    }
+
+    /// The answer of the version in force, or why there is none.
+    fn own(&self) -> Result<Slot, Box<Fault>> {
+        match (&self.by, self.picked) {
+            (By::Current, Some(slot)) => Ok(slot),
+            (By::StandIn(fault) | By::Fallback(fault), _) => Err(fault.clone()),
+            _ => Err(Box::new(Fault::NoOpinion)),
+        }
+    }
+}
+
+/// Asks the balancer in force, then who stands in for it, then the host.
+fn in_force<D: Decider + ?Sized>(choice: &Choice<'_>, decider: &mut D) -> InForce {
+    let (mut picked, mut fuel) = (None, None);
+    let (slot, by) = ask(
+        &choice.port.balancer,
+        |planned| {
+            let version = planned.version.id;
+            let answer = decider.pick(version, choice.connection, choice.set);
+            fuel = fuel.or_else(|| Some(decider.fuel()));
+            let slot = choice.checked(answer?.ok_or(Fault::NoOpinion)?).inspect_err(|fault| decider.blame(version, fault))?;
+            picked = Some(slot);
+            Ok(choice.usable_or_other(slot))
+        },
+        || choice.random(),
+    );
+    InForce { slot, by, picked, fuel: fuel.unwrap_or(0) }
+}
+
 /// Stage 3, with the host's own choice among what is left when the policy's is not to be had.
 fn choose_endpoint<D: Decider + ?Sized>(port: &Port, decider: &mut D, connection: &Connection, decision: &mut Decision, tried: &[Slot]) {
     let Some((set, candidates)) = decision.set.and_then(|set| Some((set, port.sets.get(set as usize)?))) else {
         decision.fate = Fate::Reject(Reason::NoCandidates);
         return;
     };
-    let members = &candidates.members;
-    let usable = |slot: Slot| {
-        !tried.contains(&slot) && !port.masked.contains(&slot) && port.endpoints.get(slot as usize).is_some_and(|e| e.weight > 0)
+    let choice = Choice { port, connection, set, members: &candidates.members, tried };
+    let (slot, by) = match &port.shadow {
+        None => in_force(&choice, decider).decided(),
+        Some(shadow) => shadow::beside(shadow, &choice, decider, &mut decision.shadow),
     };
-    let (slot, by) = ask(
-        &port.balancer,
-        |planned| {
-            let version = planned.version.id;
-            let slot = decider.pick(version, connection, set)?.ok_or(Fault::NoOpinion)?;
-            let in_set = members.binary_search(&slot).is_ok();
-            if !in_set || port.endpoints.get(slot as usize).is_none_or(|e| e.weight == 0) {
-                let fault = Fault::OutOfRange(format!("slot {slot}"));
-                decider.blame(version, &fault);
-                return Err(fault);
-            }
-            // A slot that was tried or has just left is an honest answer to the plan: the host picks among the rest.
-            Ok(if usable(slot) { Some(slot) } else { random_among(members, usable, connection) })
-        },
-        || random_among(members, usable, connection),
-    );
     decision.fate = match slot {
         _ if port.options.refuse_on_failure && failed(&by) => Fate::Reject(Reason::OnFailure),
         Some(slot) => Fate::Forward(slot),
-        None if members.iter().all(|slot| port.masked.contains(slot)) => Fate::Reject(Reason::NoCandidates),
+        None if choice.members.iter().all(|slot| port.masked.contains(slot)) => Fate::Reject(Reason::NoCandidates),
         None => Fate::Reject(Reason::NoneLeft),
     };
     decision.balancer = by;

@@ -128,6 +128,7 @@ pub(super) fn port() -> Port {
         selector: stage("label-selector", Arc::from([])),
         traffic_policy: stage("kubernetes", Arc::from([])),
         balancer: stage("round-robin", Arc::from([Arc::from([]), Arc::from([])])),
+        shadow: None,
         fallback: Fallback { plan: [].into(), subsets: [1].into() },
     }
 }

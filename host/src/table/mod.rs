@@ -1,13 +1,16 @@
 //! The immutable routing table: which Service port answers on an address, which endpoints it has, how its candidate sets are cut,
 //! and the plans its policies made. Built aside, swapped whole; persistent maps share what did not change.
 
+mod shadow;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-pub use crate::objects::model::Drain;
+pub use self::shadow::{Canary, Shadow};
+pub use crate::objects::model::{Drain, Share};
 use imbl::GenericHashMap;
 use imbl::shared_ptr::ArcK;
 use ipnet::IpNet;
@@ -111,11 +114,25 @@ impl Table {
         versions
     }
 
+    /// The versions that these ports name as candidates: every worker needs an instance of each that is asked as one.
+    pub fn candidates(&self, ports: &[ServiceId]) -> BTreeSet<VersionId> {
+        let ports = ports.iter().filter_map(|id| self.port(*id));
+        ports.filter_map(|port| Some(port.shadow.as_ref()?.planned.as_ref()?.version.id)).collect()
+    }
+
+    /// The ports that have a candidate.
+    pub fn shadowed(&self) -> impl Iterator<Item = (&Arc<Port>, &Shadow)> {
+        self.ports.iter().flatten().filter_map(|port| Some((port, port.shadow.as_deref()?)))
+    }
+
     /// What answers on this address.
     pub fn frontend(&self, key: &FrontendKey) -> Option<&Frontend> {
         self.frontends.get(key)
     }
 }
+
+/// A balancer's plans for a Service port: one a candidate set.
+pub type SetPlans = Arc<[Arc<[u8]>]>;
 
 /// One Service port, in one IP family, in one generation.
 #[derive(Clone)]
@@ -143,7 +160,9 @@ pub struct Port {
     /// Stage 2.
     pub traffic_policy: Stage<Arc<[u8]>>,
     /// Stage 3: one plan a candidate set.
-    pub balancer: Stage<Arc<[Arc<[u8]>]>>,
+    pub balancer: Stage<SetPlans>,
+    /// A balancer that is tried beside the one in force.
+    pub shadow: Option<Box<Shadow>>,
     /// What decides when the traffic policy cannot.
     pub fallback: Fallback,
 }

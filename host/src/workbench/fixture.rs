@@ -181,6 +181,7 @@ impl Studio {
             generation: self.table.generation + 1,
             record: Arc::new(record),
             options: PortOptions::default(),
+            shadow: None,
             endpoints: endpoints.iter().map(|endpoint| self.endpoint(endpoint)).collect(),
             masked: Arc::default(),
             groups: grouping.groups.into(),

@@ -3,7 +3,8 @@
 //! `project` is where policies are written and built. `subject` is what is tried: `component` makes one of a component, `native` one that needs no
 //! sandbox. `stand` is a whole Service with everything that decides for it; `testfile` tests as data, `laws` what policies of a class promise,
 //! `cost`, `fuzz` and `sim` what they are called. A `recording` is read here, and seen again in a `replay`, with the `components` that it names; a
-//! `diff` tries another balancer on its connections. `metrics` is what is measured, `report` what every command says of it; `located` reads files.
+//! `diff` tries another balancer on its connections, `shadow` is what a running host counted of one that it tries. `metrics` is what is measured,
+//! `report` what every command says of it; `located` reads files.
 
 pub mod component;
 pub mod components;
@@ -20,6 +21,7 @@ pub mod project;
 pub mod recording;
 pub mod replay;
 pub mod report;
+pub mod shadow;
 pub mod sim;
 pub mod stand;
 pub mod subject;

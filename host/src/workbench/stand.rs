@@ -137,6 +137,11 @@ impl Stand {
                 self.worker.install(policy, self.now_ms);
             }
         }
+        for version in update.table.candidates(&update.changed) {
+            if let Some(policy) = self.registry.loaded(version) {
+                self.worker.install_candidate(policy, self.now_ms);
+            }
+        }
         self.worker.adopt(&update.table, &update.changed, self.now_ms);
         self.table = update.table;
         self.now_ms += STEP_MS;
@@ -267,7 +272,7 @@ impl Outcomes {
                     Fault::NoOpinion => self.no_opinion += 1,
                     fault => self.faults.push(fault.clone()),
                 },
-                By::Current | By::NotAsked(_) => {}
+                By::Current | By::Canary | By::NotAsked(_) => {}
             }
         }
     }

@@ -1,7 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use super::*;
-use crate::observe::{EndpointSnapshot, FallbackKey, ServiceSnapshot, Tally};
+use crate::observe::{EndpointSnapshot, FallbackKey, ServiceSnapshot, ShadowSnapshot, ShadowTally, Tally};
 use crate::policy::contract::StageKind;
 use crate::table::{PolicyVersion, VersionId};
 
@@ -18,7 +18,26 @@ fn policy(id: u32, digest: &str, answered: u64, breaker: BreakerState) -> Policy
     counters
 }
 
+fn shadow(name: &str, canary: Option<CanaryStatus>) -> ShadowStatus {
+    let text = str::to_owned;
+    let (namespace, name, balancer, candidate) = (text("default"), text(name), text("round-robin"), text("maglev"));
+    ShadowStatus { namespace, name, balancer, candidate, digest: None, canary }
+}
+
+fn canary(share: f64, rollbacks: u64) -> CanaryStatus {
+    CanaryStatus { asked: "5%".to_owned(), in_force: "5%".to_owned(), share, rolled_back: None, rollbacks }
+}
+
+/// Ten connections, two of canaries, one of which the candidate lost.
+fn compared() -> ShadowSnapshot {
+    let balancer = SubjectTally { answered: 10, ..SubjectTally::default() };
+    let candidate = SubjectTally { answered: 6, no_opinion: 1, faults: [1, 0, 0, 0, 0, 0, 2], ..SubjectTally::default() };
+    let tally = ShadowTally { connections: 10, canaries: 2, failed: 1, compared: 6, moved: 4, subjects: [balancer, candidate] };
+    ShadowSnapshot { tally, endpoints: BTreeMap::new() }
+}
+
 fn small() -> Metrics {
+    let shadow_key = ShadowKey { namespace: "default".into(), service: "web".into() };
     let key = ServiceKey { namespace: "default".into(), service: "web".into(), port: "http".into() };
     let tally = Tally { accepted: 7, rejected: 1, closed: 4, reset: 1, active: 1, bytes_in: 100, bytes_out: 200, ..Tally::default() };
     let endpoint = EndpointSnapshot { connections: 6, active: 1, failures: [3, 0, 0, 0], ..EndpointSnapshot::default() };
@@ -28,6 +47,7 @@ fn small() -> Metrics {
         accept_errors: BTreeMap::from([("files", 5)]),
         fallbacks: BTreeMap::from([(fallback("no-opinion", "native"), 2), (fallback("trap", "stand-in"), 4)]),
         services: BTreeMap::from([(key, service)]),
+        shadows: BTreeMap::from([(shadow_key, compared())]),
         ..Snapshot::default()
     };
     let mut sync =
@@ -38,6 +58,7 @@ fn small() -> Metrics {
         listeners: 8,
         traffic,
         policies: vec![policy(1, "sha256:aa", 3, BreakerState::Closed), policy(1, "sha256:aa", 4, BreakerState::Open)],
+        shadows: vec![shadow("web", Some(canary(0.05, 0))), shadow("shop", None), shadow("cart", Some(canary(0.0, 2)))],
         swaps: vec![SwapCount { policy: "mine".to_owned(), result: "swapped", count: 1 }],
         probes: vec![ProbeCount { kind: "container", result: "success", count: 9 }],
         health: ProbeCounts { healthz: BTreeMap::from([(200, 4), (503, 1)]), livez: BTreeMap::new() },

@@ -18,6 +18,7 @@ async fn engine(token: Option<&str>) -> SocketAddr {
     let (policies, mut asked) = mpsc::channel(1);
     let health = Arc::new(ProxyHealth::new(vec![], std::time::SystemTime::now()));
     let (objects, _) = mpsc::channel(1);
+    let (shadows, _) = mpsc::channel(1);
     let handle = Handle {
         readiness,
         bound: Arc::default(),
@@ -26,6 +27,7 @@ async fn engine(token: Option<&str>) -> SocketAddr {
         health,
         objects,
         policies,
+        shadows,
         token: token.map(Token::new),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -134,7 +134,7 @@ fn report(kind: Kind, subjects: Vec<Subject>, seed: Option<u64>) -> Report {
 }
 
 /// Judges the report by its cases, writes it, and says how the command ends.
-fn finish(mut report: Report, args: &ReportArgs) -> anyhow::Result<ExitCode> {
+pub(super) fn finish(mut report: Report, args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let fails = report.cases.iter().any(|case| case.verdict == Verdict::Fails);
     report.verdict = if fails { Verdict::Fails } else { Verdict::Holds };
     if let Some(file) = &args.html {

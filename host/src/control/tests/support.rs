@@ -416,8 +416,9 @@ pub(super) fn normalised(table: &Table) -> BTreeMap<String, String> {
             .iter()
             .map(|e| (&e.key, e.hash, e.conditions, e.weight, e.local, &e.node, &e.zone, &e.labels, e.group))
             .collect();
+        let shadow = port.shadow.as_ref().map(|shadow| (&shadow.name, &shadow.planned, shadow.canary));
         let text = format!(
-            "{record:?}\n{:?}\n{endpoints:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}",
+            "{record:?}\n{:?}\n{endpoints:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{shadow:?}",
             port.options,
             port.masked,
             port.groups,

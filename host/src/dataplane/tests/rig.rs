@@ -102,6 +102,8 @@ impl Policies for Fake {
 
     fn install(&mut self, (): (), _: u64) {}
     fn retire(&mut self, _: VersionId) {}
+    fn install_candidate(&mut self, (): (), _: u64) {}
+    fn retire_candidate(&mut self, _: VersionId) {}
     fn adopt(&mut self, table: &Arc<Table>, _: &[ServiceId], _: u64) {
         self.table = Arc::clone(table);
     }
@@ -196,7 +198,10 @@ impl Rig {
             table.frontends.insert(self.frontend, Frontend { kind: FrontendKind::ClusterIp, service: 0 });
         }
         let (changed, removed) = if ports.is_empty() { (vec![], vec![0]) } else { (vec![0], vec![]) };
-        self.plane.publish(TableUpdate { table: Arc::new(table), changed, removed, install: vec![()], retire: vec![] }, &loopback);
+        let table = Arc::new(table);
+        let (retire, candidates, retired_candidates) = (vec![], vec![], vec![]);
+        let update = TableUpdate { table, changed, removed, install: vec![()], retire, candidates, retired_candidates };
+        self.plane.publish(update, &loopback);
     }
 
     /// Where the Service is really bound.

@@ -52,6 +52,37 @@ fn policies_by_name_and_by_reference() {
 }
 
 #[test]
+fn shadows_and_canaries() {
+    let shadow = options(&[("balancer-shadow", "maglev"), ("balancer-shadow.table-size", "251"), ("balancer-canary", "5%")]);
+    assert_eq!(shadow.shadow.policy.as_deref(), Some("maglev"));
+    assert_eq!(shadow.shadow.settings.get("table-size").map(String::as_str), Some("251"));
+    assert!(shadow.balancer.settings.is_empty() && options(&[]).canary.is_none() && options(&[]).shadow.policy.is_none());
+    for (text, millionths, shown) in [
+        ("0%", 0, "0%"),
+        ("5%", 50_000, "5%"),
+        ("100%", 1_000_000, "100%"),
+        ("100.0000%", 1_000_000, "100%"),
+        ("0.1%", 1_000, "0.1%"),
+        ("12.50%", 125_000, "12.5%"),
+        ("0.0001%", 1, "0.0001%"),
+        ("007%", 70_000, "7%"),
+    ] {
+        let share = options(&[("balancer-shadow", "maglev"), ("balancer-canary", text)]).canary.unwrap();
+        assert_eq!((share.millionths(), share.to_string().as_str()), (millionths, shown), "{text}");
+    }
+    for text in ["", "5", "%", ".5%", "5.%", "-1%", "101%", "100.0001%", "0.00001%", "5 %", "1e1%", "9999999999%", "+5%"] {
+        let found = told(&[("balancer-shadow", "maglev"), ("balancer-canary", text)]);
+        let why = "is not a share of clients: 0% to 100%, with up to 4 decimals, such as 5% or 0.5%";
+        assert_eq!(found, [format!("[balancer-canary]: \"{text}\" {why}")]);
+    }
+    let alone = told(&[("balancer-canary", "5%"), ("balancer-shadow.table-size", "251")]);
+    let why = "has no balancer to try: pointsman.dev/balancer-shadow is missing";
+    assert_eq!(alone, [format!("[balancer-canary]: {why}"), format!("[balancer-shadow.table-size]: {why}")]);
+    assert_eq!(told(&[("balancer-shadow", "")]).len(), 1);
+    assert_eq!(told(&[("balancer-shadow", "maglev.wasm"), ("balancer-canary", "5%")]).len(), 1, "one mistake, one finding");
+}
+
+#[test]
 fn udp_idle_timeouts() {
     assert_eq!(options(&[("udp-idle-timeout", "90s")]).udp_idle_timeout, Some(Duration::from_secs(90)));
     assert_eq!(told(&[("udp-idle-timeout", "90")]), ["[udp-idle-timeout]: \"90\" is not a time with its unit, such as 90s, 30m or 1h30m"]);

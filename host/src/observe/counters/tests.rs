@@ -2,6 +2,9 @@ use std::sync::Arc;
 
 use super::*;
 use crate::observe::fixture::{endpoint, port, table};
+use crate::policy::contract::Verdict;
+use crate::route::Fate;
+use crate::table::Shadow;
 
 #[test]
 fn every_connection_is_in_exactly_one_place() {
@@ -77,13 +80,14 @@ fn what_is_gone_leaves_with_its_last_connection() {
     short.ended(Outcome::Closed);
 
     let new = Arc::new(port(0, "web", vec![endpoint("127.0.0.1:3")]));
-    counters.table_changed(&[], &[0]);
-    counters.sweep(&table(&[Arc::clone(&new)]));
+    let now = table(&[Arc::clone(&new)]);
+    counters.table_changed(&now, &[], &[0]);
+    counters.sweep(&now);
     let key = ServiceKey::of(&new);
     let endpoints = |counters: &Counters| counters.snapshot().services[&key].endpoints.keys().cloned().collect::<Vec<_>>();
     assert_eq!(endpoints(&counters), ["127.0.0.1:1".into()]);
 
-    counters.table_changed(&[0], &[]);
+    counters.table_changed(&table(&[]), &[0], &[]);
     counters.sweep(&table(&[]));
     assert_eq!(endpoints(&counters), ["127.0.0.1:1".into()], "the Service is gone, its connection is not");
     let other = port(0, "other", vec![]);
@@ -110,4 +114,50 @@ fn workers_add_up() {
     }
     assert_eq!((all.totals.accepted, all.accept_errors["memory"]), (3, 3));
     assert_eq!(all.services[&ServiceKey::of(&port)].endpoints["127.0.0.1:1"].connections, 3);
+}
+
+/// A port on which a balancer is tried, and a decision of it that the candidate should have made.
+fn tried(name: &str) -> (Arc<Port>, Decision) {
+    let shadow = Shadow { name: "maglev".into(), planned: None, since: 1, canary: None };
+    let endpoints = vec![endpoint("127.0.0.1:1"), endpoint("127.0.0.1:2")];
+    let port = Port { shadow: Some(Box::new(shadow)), ..port(0, name, endpoints) };
+    let fault = Box::new(Fault::Deadline);
+    let shadowed = Shadowed { canary: true, candidate: Err(fault), balancer: Ok(1), fuel: [10, 50] };
+    let decision = Decision {
+        group: None,
+        selector: By::Current,
+        verdict: Verdict::Forward(0),
+        traffic_policy: By::Current,
+        set: Some(0),
+        balancer: By::Current,
+        fate: Fate::Forward(1),
+        shadow: Some(Box::new(shadowed)),
+    };
+    (Arc::new(port), decision)
+}
+
+#[test]
+fn a_comparison_lives_as_long_as_somebody_is_tried() {
+    let counters = Counters::default();
+    let (web, decision) = tried("web");
+    counters.decided(&web, &decision);
+    assert!(counters.snapshot().shadows.is_empty(), "no table has named it yet");
+    let with = table(&[Arc::clone(&web)]);
+    counters.table_changed(&with, &[], &[0]);
+    (0..3).for_each(|_| counters.decided(&web, &decision));
+    counters.retried(&web, &decision);
+    let key = ShadowKey { namespace: "default".into(), service: "web".into() };
+    let tally = &counters.snapshot().shadows[&key].tally;
+    assert_eq!((tally.connections, tally.failed), (3, 3), "a retry is no connection");
+    assert_eq!(counters.candidate_faults(), BTreeMap::from([(key.clone(), 3)]));
+    let fallback = FallbackKey { policy: "maglev".into(), stage: StageKind::Balancer, reason: "deadline", by: "in-force" };
+    assert_eq!(counters.snapshot().fallbacks.get(&fallback), Some(&4));
+    // Another table of the same port, then one without a candidate, then none at all.
+    counters.table_changed(&with, &[], &[0]);
+    assert_eq!(counters.snapshot().shadows[&key].tally.connections, 3);
+    counters.table_changed(&table(&[Arc::new(port(0, "web", vec![]))]), &[], &[0]);
+    assert!(counters.snapshot().shadows.is_empty());
+    counters.table_changed(&with, &[], &[0]);
+    counters.table_changed(&table(&[]), &[0], &[]);
+    assert!(counters.candidate_faults().is_empty());
 }

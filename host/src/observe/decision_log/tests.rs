@@ -8,8 +8,8 @@ use super::*;
 use crate::observe::fixture::{endpoint, port};
 use crate::observe::{ConnectError, ConnectFailure, Outcome};
 use crate::policy::contract::{Fault, Verdict};
-use crate::route::{By, Decision, Fate, Reason};
-use crate::table::{FrontendKey, FrontendKind, Origin, Protocol};
+use crate::route::{By, Decision, Fate, Reason, Shadowed};
+use crate::table::{FrontendKey, FrontendKind, Origin, Planned, PolicyVersion, Port, Protocol, Shadow, VersionId};
 
 /// A file that can be read back.
 #[derive(Clone, Default)]
@@ -50,6 +50,7 @@ fn record() -> ConnectionRecord {
             set: Some(0),
             balancer: By::Current,
             fate: Fate::Forward(0),
+            shadow: None,
         },
         source: Default::default(),
         failures: vec![],
@@ -183,4 +184,31 @@ fn a_file_is_appended_to() {
         log.close();
     }
     assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 2);
+}
+
+/// A port on which maglev is tried, which said this.
+fn tried(canary: bool, candidate: Result<u32, Fault>, balancer: By) -> Value {
+    let mut record = record();
+    let version = PolicyVersion { id: VersionId(9), name: "maglev".into(), digest: "sha256:9".into() };
+    let planned = Some(Planned { version: Arc::new(version), plan: Arc::from([]) });
+    let shadow = Shadow { name: "maglev".into(), planned, since: 1, canary: None };
+    record.port = Arc::new(Port { shadow: Some(Box::new(shadow)), ..Port::clone(&record.port) });
+    record.decision.balancer = balancer;
+    let shadowed = Shadowed { canary, candidate: candidate.map_err(Box::new), balancer: Ok(0), fuel: [1, 1] };
+    record.decision.shadow = Some(Box::new(shadowed));
+    written(record)["stages"][2].clone()
+}
+
+#[test]
+fn a_line_says_what_the_balancer_that_is_tried_said() {
+    let shadow = json!({"policy": "maglev", "digest": "sha256:9", "choice": "127.0.0.1:4001", "canary": false});
+    let expected = json!({
+        "stage": "balancer", "policy": "round-robin", "digest": "sha256:2", "choice": "127.0.0.1:4000", "shadow": shadow
+    });
+    assert_eq!(tried(false, Ok(1), By::Current), expected);
+    let shadow = json!({"policy": "maglev", "digest": "sha256:9", "fault": "ran past its deadline", "canary": true});
+    assert_eq!(tried(true, Err(Fault::Deadline), By::Current)["shadow"], shadow);
+    let canary = tried(true, Ok(0), By::Canary);
+    assert_eq!((&canary["policy"], &canary["digest"], &canary["by"]), (&json!("maglev"), &json!("sha256:9"), &json!("canary")));
+    assert_eq!(canary["shadow"]["canary"], true);
 }

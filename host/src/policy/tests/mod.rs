@@ -5,6 +5,7 @@ mod costs;
 mod faults;
 mod reexports;
 mod refusals;
+mod shadows;
 mod swaps;
 mod twins;
 
@@ -68,6 +69,7 @@ fn port(record: &ServicePort, endpoints: &[Endpoint]) -> Port {
         selector: Stage { name: unfilled(), current: None, stand_in: None },
         traffic_policy: Stage { name: unfilled(), current: None, stand_in: None },
         balancer: Stage { name: unfilled(), current: None, stand_in: None },
+        shadow: None,
         fallback: Fallback::default(),
     }
 }

@@ -211,6 +211,7 @@ fn table(record: &ServicePort, endpoints: &[Endpoint], loads: &[Arc<Load>]) -> T
         selector: Stage { name: nobody(), current: None, stand_in: None },
         traffic_policy: Stage { name: nobody(), current: None, stand_in: None },
         balancer: Stage { name: nobody(), current: None, stand_in: None },
+        shadow: None,
         fallback: Fallback::default(),
     };
     let mut table = Table::default();

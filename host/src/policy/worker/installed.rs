@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Seat;
 use crate::policy::backoff::Backoff;
 use crate::policy::breaker::{Admission, Breaker, BreakerState};
 use crate::policy::contract::{Connection, Fault, Outcome, Place, StageKind};
@@ -11,15 +12,18 @@ use crate::policy::counters::PolicyCounters;
 use crate::policy::instance::Instance;
 use crate::policy::loaded::LoadedPolicy;
 use crate::policy::tape::Tape;
-use crate::table::{Port, ServiceId, Stage, Table, VersionId};
+use crate::table::{Port, ServiceId, SetPlans, Stage, Table, VersionId};
 
 pub(super) struct Installed {
     policy: Arc<LoadedPolicy>,
+    seat: Seat,
     seed: u64,
     instance: Option<Instance>,
     backoff: Backoff,
     breaker: Breaker,
     counters: PolicyCounters,
+    /// Fuel of the last call.
+    spent: u64,
     /// Services whose plan made `adopt` fault: not replayed until the plan changes, so that one Service's plan cannot take the policy
     /// from all others.
     unadopted: BTreeSet<ServiceId>,
@@ -28,20 +32,40 @@ pub(super) struct Installed {
 }
 
 impl Installed {
-    pub(super) fn new(policy: Arc<LoadedPolicy>, seed: u64, table: &Arc<Table>, now_ms: u64, mut tape: Option<&mut Tape>) -> Self {
+    pub(super) fn new(
+        policy: Arc<LoadedPolicy>,
+        seat: Seat,
+        seed: u64,
+        table: &Arc<Table>,
+        now_ms: u64,
+        mut tape: Option<&mut Tape>,
+    ) -> Self {
         if let Some(tape) = tape.as_deref_mut() {
             tape.version(policy.version(), policy.stage(), policy.grants());
         }
         let counters = PolicyCounters::new(Arc::clone(policy.version()), policy.stage());
+        let counters = PolicyCounters { candidate: seat == Seat::Candidate, ..counters };
         let breaker = Breaker::new(policy.limits().core_share_percent);
         let backoff = Backoff::new(seed);
-        let mut installed = Self { policy, seed, instance: None, backoff, breaker, counters, unadopted: BTreeSet::new(), now_ms };
+        let mut installed =
+            Self { policy, seat, seed, instance: None, backoff, breaker, counters, spent: 0, unadopted: BTreeSet::new(), now_ms };
         installed.build(table, tape);
         installed
     }
 
-    pub(super) fn version(&self) -> VersionId {
+    fn version(&self) -> VersionId {
         self.policy.version().id
+    }
+
+    /// Whether a port names it here.
+    pub(super) fn balances(&self, port: &Port) -> bool {
+        self.set_plans(port).is_some()
+    }
+
+    /// Fuel of the last call.
+    #[inline]
+    pub(super) fn fuel(&self) -> u64 {
+        self.spent
     }
 
     pub(super) fn learns(&self) -> bool {
@@ -75,7 +99,8 @@ impl Installed {
     pub(super) fn call<R>(&mut self, call: impl FnOnce(&mut Instance) -> Result<R, Fault>) -> Result<R, Fault> {
         let Some(instance) = &mut self.instance else { return Err(Fault::NotAsked("being rebuilt")) };
         let answer = call(instance);
-        self.counters.spent(instance.last_fuel());
+        self.spent = instance.last_fuel();
+        self.counters.spent(self.spent);
         answer
     }
 
@@ -226,6 +251,7 @@ impl Installed {
     /// Hands the port's plan over, if the port names this version; else returns false.
     fn adopt_port(&mut self, port: &Port, mut tape: Option<&mut Tape>) -> bool {
         let version = self.version();
+        let set_plans = self.set_plans(port);
         let Some(instance) = &mut self.instance else { return true };
         let mut adopt = |set: Option<u32>, plan: &Arc<[u8]>| {
             let adopted = match set {
@@ -240,7 +266,7 @@ impl Installed {
         let adopted = match self.policy.stage() {
             StageKind::Selector => plan_of(&port.selector, version).map(|plan| adopt(None, plan)),
             StageKind::TrafficPolicy => plan_of(&port.traffic_policy, version).map(|plan| adopt(None, plan)),
-            StageKind::Balancer => plan_of(&port.balancer, version).map(|plans| {
+            StageKind::Balancer => set_plans.map(|plans| {
                 let mut plans = plans.iter().enumerate();
                 plans.try_for_each(|(set, plan)| adopt(Some(set as u32), plan))
             }),
@@ -251,6 +277,17 @@ impl Installed {
             self.failed(fault, self.now_ms);
         }
         adopted.is_some()
+    }
+
+    /// A balancer's plans for a port that names it here.
+    fn set_plans<'p>(&self, port: &'p Port) -> Option<&'p SetPlans> {
+        match self.seat {
+            Seat::InForce => plan_of(&port.balancer, self.version()),
+            Seat::Candidate => {
+                let planned = port.shadow.as_ref()?.planned.as_ref()?;
+                (planned.version.id == self.version()).then_some(&planned.plan)
+            }
+        }
     }
 
     /// Counts a fault; an instance that it left unusable is dropped.

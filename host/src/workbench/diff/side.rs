@@ -220,6 +220,7 @@ impl Side {
             set: Some(set),
             balancer: By::NotAsked(""),
             fate: Fate::Reject(Reason::NoCandidates),
+            shadow: None,
         };
         route::retry(&port, placement, connection, &mut decision, tried);
         self.measures.fuel.append(&mut placement.fuel);
@@ -268,6 +269,7 @@ impl Side {
             generation: 0,
             record: Arc::new(record),
             options: PortOptions::default(),
+            shadow: None,
             endpoints: seen.endpoints.iter().map(|endpoint| self.endpoint_of(endpoint)).collect(),
             masked: seen.record.masked.clone().into(),
             groups: seen.record.groups.clone().into(),
