@@ -183,10 +183,7 @@ impl PortState {
             plans::plan_sets(planner, version, record, &sets, &records, &kept, memo.unwrap_or_default())
         };
         self.balancer.plan(choice, session, &service, diagnostics, attempt, |_, _| true);
-        let shadow = self.plan_shadow(session, around, &base, diagnostics, |planner, version, record, memo| {
-            plans::plan_sets(planner, version, record, &sets, &records, &kept, memo.unwrap_or_default())
-        });
-        let shadow = shadow.then(|| Box::new(self.shadow_entry(&sets, around)));
+        let shadow = self.plan_shadow(session, around, &base, &sets, diagnostics, attempt);
 
         let entry = Port {
             id: self.id,
@@ -212,32 +209,28 @@ impl PortState {
         outcome
     }
 
-    /// Has the balancer that is tried plan what the one in force planned. False where none is tried.
+    /// Has the balancer that is tried plan what the one in force planned. None where nobody is tried.
     fn plan_shadow(
         &mut self,
         session: &mut Session<'_>,
         around: &Surroundings<'_>,
         base: &PortRecord,
+        sets: &[CandidateSet],
         diagnostics: &mut Vec<Diagnostic>,
         attempt: impl FnMut(&mut dyn Planner, VersionId, &PortRecord, Option<SetPlans>) -> Result<SetPlans, Fault>,
-    ) -> bool {
+    ) -> Option<Box<Shadow>> {
         let service = Arc::clone(&self.service);
         if service.options.shadow.policy.is_none() {
             self.shadow = StageState::default();
             self.comparison = None;
-            return false;
+            return None;
         }
         let choice = self.shadow.choose(Role::Shadow, session.catalogue, &service, base, diagnostics);
         self.shadow.plan(choice, session, &service, diagnostics, attempt, |_, _| true);
-        self.comparison = Some(shadow::comparison(&self.balancer, &self.shadow, self.comparison.take(), around.generation));
-        true
-    }
-
-    fn shadow_entry(&self, sets: &[CandidateSet], around: &Surroundings<'_>) -> Shadow {
-        let (service, options) = (&self.key.service, &self.service.options);
-        let rolled_back = around.rollbacks.stands(service, options, self.candidate());
-        let since = self.comparison.as_ref().map_or(around.generation, |(_, since)| *since);
-        shadow::entry(&self.shadow, sets, service, options, since, rolled_back)
+        let (compared, since) = shadow::comparison(&self.balancer, &self.shadow, self.comparison.take(), around.generation);
+        self.comparison = Some((compared, since));
+        let rolled_back = around.rollbacks.stands(&self.key.service, &service.options, self.candidate());
+        Some(Box::new(shadow::entry(&self.shadow, sets, &self.key.service, &service.options, since, rolled_back)))
     }
 
     /// The version that is tried.
