@@ -4,7 +4,7 @@
 use std::sync::{Arc, LazyLock};
 
 use pointsman_guests::{BUILT_IN, Stage};
-use pointsman_sdk::types::{Connection, Endpoint, Outcome, Slot};
+use pointsman_sdk::types::{Connection, Endpoint, Label, Outcome, Slot, Verdict as Answered};
 
 use super::*;
 use crate::policy::compile::Compiler;
@@ -197,4 +197,129 @@ fn the_same_seed_gives_the_same_findings() {
     };
     assert_eq!(run(3), run(3));
     assert_ne!(run(3), run(4));
+}
+
+#[test]
+fn every_built_in_policy_of_the_other_stages_keeps_its_laws() {
+    for component in BUILT_IN.iter().filter(|component| component.stage != Stage::Balancer) {
+        let promise = of_built_in(component.name).unwrap_or_else(|| panic!("{} has no class", component.name));
+        let candidate = Candidate::load(&SANDBOX, component.name, component.bytes, Runtime::Normal).unwrap();
+        let mut unused = |_: usize, _: u64| -> Result<Box<dyn Subject>, String> { Err("no balancer".to_owned()) };
+        let mut lab = Lab::new(&mut unused, 7, Bounds::default());
+        let cases = match component.stage {
+            Stage::Selector => check_selector(&mut || candidate.selector(&[]), &mut lab),
+            _ => check_traffic_policy(promise.classes, &mut || candidate.traffic_policy(&[]), &mut lab),
+        };
+        assert_eq!(failures(&cases), [""; 0], "{}", component.name);
+        assert!(cases.len() >= 4);
+    }
+}
+
+/// A traffic policy in a few lines: subset 0 is what it plans; a choice that fails refuses.
+struct WrongTraffic {
+    plan: fn(&[Endpoint], u64) -> Vec<Slot>,
+    choose: fn(&Connection) -> Result<Verdict, String>,
+    plans: u64,
+}
+
+impl TrafficPolicy for WrongTraffic {
+    fn plan(&mut self, endpoints: &[Endpoint]) -> Result<Vec<Vec<Slot>>, String> {
+        self.plans = MADE.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(vec![(self.plan)(endpoints, self.plans)])
+    }
+
+    fn choose(&mut self, connection: &Connection) -> Result<Answered, String> {
+        (self.choose)(connection).map(|verdict| if verdict == Verdict::Holds { Answered::Forward(0) } else { Answered::Reject })
+    }
+}
+
+/// Plans that were made: an instance that differs from its twin needs something of its own.
+static MADE: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+fn ready(endpoints: &[Endpoint]) -> Vec<Slot> {
+    endpoints.iter().filter(|endpoint| endpoint.conditions.ready).map(|endpoint| endpoint.slot).collect()
+}
+
+type WrongPlan = fn(&[Endpoint], u64) -> Vec<Slot>;
+type WrongChoice = fn(&Connection) -> Result<Verdict, String>;
+
+const ALWAYS: WrongChoice = |_| Ok(Verdict::Holds);
+
+const BROKEN_TRAFFIC: &[(Class, &str, WrongPlan, WrongChoice)] = &[
+    (
+        Class::All,
+        "no fault on hostile input",
+        |e, _| ready(e),
+        |c| if c.client_hash == u64::MAX { Err("trap".to_owned()) } else { Ok(Verdict::Holds) },
+    ),
+    (Class::All, "the same calls, the same answers", |e, n| e.iter().map(|e| e.slot).skip(n as usize % 2).collect(), ALWAYS),
+    (Class::All, "the order of the listing does not matter", |e, _| e.iter().take(3).map(|e| e.slot).collect(), ALWAYS),
+    (Class::All, "nobody is refused while an endpoint is ready", |e, _| ready(e), |_| Ok(Verdict::Fails)),
+    (Class::All, "no endpoint that is not ready, while one is", |e, _| e.iter().map(|e| e.slot).collect(), ALWAYS),
+    (Class::Locality, "this node's endpoints alone, while one is ready", |e, _| ready(e), ALWAYS),
+    (Class::Locality, "the others, when none of this node is ready", |e, _| e.iter().filter(|e| e.local).map(|e| e.slot).collect(), ALWAYS),
+    (Class::Zone, "this zone's endpoints alone, while all are ready", |e, _| ready(e), ALWAYS),
+    (
+        Class::Zone,
+        "a zone that is short of endpoints is not overloaded",
+        |e, _| e.iter().filter(|e| e.conditions.ready && e.zone.as_deref() == Some("zone-1")).map(|e| e.slot).collect(),
+        ALWAYS,
+    ),
+];
+
+#[test]
+fn each_law_of_traffic_policies_finds_what_breaks_it() {
+    for (class, law, plan, choose) in BROKEN_TRAFFIC {
+        let mut unused = |_: usize, _: u64| -> Result<Box<dyn Subject>, String> { Err("no balancer".to_owned()) };
+        let mut lab = Lab::new(&mut unused, 7, Bounds::default());
+        let mut make =
+            || -> Result<Box<dyn TrafficPolicy>, String> { Ok(Box::new(WrongTraffic { plan: *plan, choose: *choose, plans: 0 })) };
+        let cases = check_traffic_policy(&[*class], &mut make, &mut lab);
+        let case = cases.iter().find(|case| case.name == *law).unwrap_or_else(|| panic!("no law {law:?} of {class}"));
+        assert_eq!(case.verdict, Verdict::Fails, "{law}");
+    }
+    let unbroken: Vec<_> =
+        stages::names().into_iter().filter(|name| !BROKEN_TRAFFIC.iter().any(|(c, law, ..)| (*c, *law) == *name)).collect();
+    assert_eq!(unbroken, []);
+}
+
+/// A selector whose groups are numbers that a function makes of what it is asked.
+struct WrongSelector {
+    classify: fn(&[Label], u64) -> Result<Option<u32>, String>,
+    choose: fn(&Connection) -> Option<u32>,
+    made: u64,
+}
+
+impl Selector for WrongSelector {
+    fn plan(&mut self) -> Result<usize, String> {
+        self.made = MADE.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Ok(2)
+    }
+
+    fn classify(&mut self, labels: &[Label]) -> Result<Option<u32>, String> {
+        (self.classify)(labels, self.made)
+    }
+
+    fn choose(&mut self, connection: &Connection) -> Result<Option<u32>, String> {
+        Ok((self.choose)(connection))
+    }
+}
+
+#[test]
+fn each_law_of_selectors_finds_what_breaks_it() {
+    type Classify = fn(&[Label], u64) -> Result<Option<u32>, String>;
+    type Choose = fn(&Connection) -> Option<u32>;
+    let broken: [(&str, Classify, Choose); 4] = [
+        ("no fault on hostile input", |labels, _| if labels.len() > 100 { Err("trap".to_owned()) } else { Ok(None) }, |_| None),
+        ("the same calls, the same answers", |_, made| Ok(Some(made as u32 % 2)), |_| None),
+        ("the order of labels does not matter", |labels, _| Ok(labels.first().map(|label| u32::from(label.key == "app"))), |_| None),
+        ("a client stays in its group", |_, _| Ok(None), |connection| Some(connection.random as u32 % 2)),
+    ];
+    for (law, classify, choose) in broken {
+        let mut unused = |_: usize, _: u64| -> Result<Box<dyn Subject>, String> { Err("no balancer".to_owned()) };
+        let mut lab = Lab::new(&mut unused, 7, Bounds::default());
+        let cases = check_selector(&mut || Ok(Box::new(WrongSelector { classify, choose, made: 0 })), &mut lab);
+        let case = cases.iter().find(|case| case.name == law).unwrap_or_else(|| panic!("no law {law:?}"));
+        assert_eq!(case.verdict, Verdict::Fails, "{law}");
+    }
 }
