@@ -74,8 +74,7 @@ fn what_cannot_run_ends_with_two_and_a_way_out() -> Result<()> {
         (vec!["test", "--policy", "maglev", "docs/tests/maglev.yaml", "--run", "nothing"], vec!["no test has \"nothing\""]),
         (vec!["check", "magleff"], vec!["neither a file nor a built-in policy"]),
         (vec!["check", &text], vec!["d would be refused", "not a complete WebAssembly component"]),
-        (vec!["check", "kubernetes"], vec!["is a traffic-policy, and this needs a balancer"]),
-        (vec!["cost", "prefer-local"], vec!["needs a balancer"]),
+        (vec!["cost", "prefer-local"], vec!["is a traffic-policy, and this needs a balancer"]),
         (vec!["sim", "maglev", "-f", &empty], vec!["is not a scenario"]),
         (vec!["check", "maglev", "--setting", "table-size"], vec!["expected KEY=VALUE"]),
     ] {
@@ -94,7 +93,13 @@ fn laws_tell_one_class_from_another() -> Result<()> {
     ensure!(cases(&maglev, "holds").len() >= 14, "{maglev:#}");
     let random = report(&["check", "random", "--class", "consistent-hash"], 1)?;
     let broken: Vec<&str> = cases(&random, "fails").iter().filter_map(|case| case["name"].as_str()).collect();
-    ensure!(broken.contains(&"the client alone decides") && broken.contains(&"all workers agree"), "{broken:?}");
+    ensure!(broken.contains(&"the client alone decides") && broken.contains(&"removing an endpoint moves its own clients"), "{broken:?}");
+    for name in ["kubernetes", "zone-spill", "label-selector", "canary"] {
+        let other = report(&["check", name], 0)?;
+        ensure!(cases(&other, "holds").len() >= 4, "{name}: {other:#}");
+    }
+    let everywhere = report(&["check", "kubernetes", "--class", "locality"], 1)?;
+    ensure!(cases(&everywhere, "fails")[0]["name"] == "this node's endpoints alone, while one is ready", "{everywhere:#}");
     Ok(())
 }
 

@@ -4,6 +4,7 @@ mod bench;
 mod demo;
 mod laws;
 mod lint;
+mod plots;
 mod provision;
 mod step;
 mod test;
@@ -33,6 +34,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
         Some(("bench", [])) => bench::run(&mut steps, None),
         Some(("bench", [which])) if bench::NAMES.contains(&which.as_str()) => bench::run(&mut steps, Some(which)),
         Some(("laws", [])) => laws::run(&mut steps),
+        Some(("plots", [])) => plots::run(&mut steps),
         Some(("lint", [])) => lint::run(&mut steps),
         Some(("ci", [])) => lint::run(&mut steps).and_then(|()| test::run(&mut steps, &[])),
         None | Some(("help" | "--help" | "-h", _)) => {
@@ -51,6 +53,7 @@ cargo xtask test [FILTER…]   install what the tests need, build, run all of th
 cargo xtask lint             formatting, clippy, documentation, licences and sources; warnings are errors
 cargo xtask ci               lint, then test
 cargo xtask laws             published tables, and the laws of every built-in balancer, with the numbers
+cargo xtask plots            draw the plots of docs/policies anew
 cargo xtask bench [NAME]     connections: new ones a second beside HAProxy and nginx, in turns, with the ratio
                              services: 10,000 of them, from files to listeners; and one endpoint that changes
                              storm: 1,000 changes a second for a minute, under load";

@@ -5,9 +5,9 @@
 //! takes; one of weight 3 takes three times as many. When nobody has room, the least loaded for its weight is picked: a balancer does
 //! not refuse.
 //!
-//! Asking the host for counters takes time, so a pick looks again at 128 at most of those that it found full before, in turn, and at
-//! 128 others. While 128 or fewer are full, no pick errs. Else room that has become free is noticed some picks later; and a fresh plan,
-//! which knows of none that is full, takes a pick for each 128 of them, and meanwhile the least loaded of those looked at.
+//! Asking the host for counters takes time, so a pick looks again at 64 at most of those that it found full before, in turn, and at
+//! 64 others. While 64 or fewer are full, no pick errs. Else room that has become free is noticed some picks later; and a fresh plan,
+//! which knows of none that is full, takes a pick for each 64 of them, and meanwhile the least loaded of those looked at.
 
 mod full;
 
@@ -127,7 +127,7 @@ const MAX_CONNECTIONS: &str = "max-connections";
 const DEFAULT: u32 = 100;
 
 /// At most so many are looked at of those that were full, and of the others.
-const EXAMINED: usize = 128;
+const EXAMINED: usize = 64;
 
 pointsman_sdk::export_balancer!(FirstAvailable);
 

@@ -95,8 +95,8 @@ fn another_attempt_goes_to_the_next_with_room() {
 
 /// Connections come and go at random; a model looks at every endpoint.
 #[test]
-fn while_128_are_full_at_most_it_is_always_the_first_with_room() {
-    for (count, connections) in [(5, 30), (128, 500), (2000, 500)] {
+fn while_64_are_full_at_most_it_is_always_the_first_with_room() {
+    for (count, connections) in [(5, 30), (64, 500), (2000, 500)] {
         let mut scene = Scene::new("4", &vec![1; count]);
         let mut held: Vec<Slot> = Vec::new();
         for n in 0..20_000u64 {
@@ -121,17 +121,17 @@ fn of_thousands_few_are_asked_and_no_room_is_missed_for_long() {
         assert_eq!(scene.enter(), n / 2, "filling needs no luck");
         assert!(scene.asked.get() <= 2 * EXAMINED);
     }
-    // All full: 3,000 are looked through in 24 picks.
+    // All full: 3,000 are looked through in 47 picks.
     scene.leave(1500);
     let picks = (1..).find(|_| scene.enter() == 1500).unwrap();
-    assert!(picks <= 24, "{picks}");
+    assert!(picks <= 47, "{picks}");
     assert!(scene.asked.get() <= 2 * EXAMINED);
 
     // A fresh plan learns within as many.
     scene.balancer.plan(&of("2"), 0, &endpoints(&vec![1; 3000])).unwrap();
     scene.active.borrow_mut()[2900] = 0;
     let picks = (1..).find(|_| scene.enter() == 2900).unwrap();
-    assert!(picks <= 24, "{picks}");
+    assert!(picks <= 47, "{picks}");
 }
 
 #[test]

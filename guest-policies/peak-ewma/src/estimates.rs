@@ -65,6 +65,12 @@ impl Estimates {
         }
     }
 
+    /// So many endpoints are to be expected: growing by and by would copy the map again and again.
+    pub(crate) fn make_room(&mut self, endpoints: usize) {
+        self.known.reserve(endpoints.saturating_sub(self.known.len()));
+        self.room = self.room.max(2 * endpoints).min(MOST);
+    }
+
     /// That of an endpoint now; `initial`, where it is not known.
     pub(crate) fn of(&mut self, endpoint: u64, initial: u32, now_ms: u64) -> u32 {
         self.now_ms = now_ms;

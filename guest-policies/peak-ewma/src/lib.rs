@@ -64,6 +64,7 @@ impl Balancer for PeakEwma {
     }
 
     fn adopt(&mut self, plan: Plan, _previous: Option<Plan>) -> Plan {
+        self.estimates.make_room(plan.hashes.len());
         (0..plan.hashes.len()).filter_map(|index| plan.hashes.at(index)).for_each(|hash| self.estimates.expect(hash, plan.initial));
         plan
     }

@@ -1,5 +1,6 @@
 //! What TCP and UDP ask of a table in the same way.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use super::policies::Policies;
@@ -51,7 +52,12 @@ pub(super) fn decide_again<P: Policies>(worker: &Worker<P>, record: &mut Connect
 }
 
 /// Tells the recording, if there is one, where a connection goes; returns its number there. `again`: the number that it has already.
-pub(super) fn write<P: Policies>(policies: &mut P, connection: &Connection, decision: &Decision, again: Option<u64>) -> Option<u64> {
+pub(super) fn write<P: Policies>(
+    policies: &mut P,
+    connection: &Connection,
+    decision: &Decision,
+    again: Option<NonZeroU64>,
+) -> Option<NonZeroU64> {
     let fate = match decision.fate {
         Fate::Forward(slot) if matches!(decision.balancer, By::NotAsked(_)) => tape::Fate::Pinned(slot),
         Fate::Forward(slot) => tape::Fate::Forward(slot),
@@ -77,7 +83,7 @@ pub(super) fn write_end<P: Policies>(worker: &Worker<P>, record: &ConnectionReco
             Outcome::Closed => Ending::Closed,
             Outcome::Reset | Outcome::Aged | Outcome::Drained | Outcome::EndpointLeft | Outcome::Evicted => Ending::Reset,
         };
-        worker.policies.borrow_mut().ended(number, worker.clock.now_ms(), ending);
+        worker.policies.borrow_mut().ended(number.get(), worker.clock.now_ms(), ending);
     }
 }
 

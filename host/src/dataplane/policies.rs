@@ -1,5 +1,6 @@
 //! What a worker needs of its policies: to decide, and to be kept up to date. Tests put a fake in the sandbox's place.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use crate::policy::LoadedPolicy;
@@ -37,7 +38,7 @@ pub trait Policies: Decider + Send + 'static {
     /// The counts now.
     fn counters(&self) -> Self::Counters;
     /// What became of a decision, for a recording; see [`WorkerPolicies::decided`].
-    fn decided(&mut self, _connection: &Connection, _fate: Fate, _again: Option<u64>) -> Option<u64> {
+    fn decided(&mut self, _connection: &Connection, _fate: Fate, _again: Option<NonZeroU64>) -> Option<NonZeroU64> {
         None
     }
     /// A connection that has a number in the recording has ended.
@@ -89,7 +90,7 @@ impl Policies for WorkerPolicies {
     }
 
     #[inline]
-    fn decided(&mut self, connection: &Connection, fate: Fate, again: Option<u64>) -> Option<u64> {
+    fn decided(&mut self, connection: &Connection, fate: Fate, again: Option<NonZeroU64>) -> Option<NonZeroU64> {
         self.decided(connection, fate, again)
     }
 

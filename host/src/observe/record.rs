@@ -1,6 +1,7 @@
 //! The record of one connection: what the decision log writes and what the counters add up.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -41,7 +42,7 @@ pub struct ConnectionRecord {
     /// From accept to close.
     pub duration: Duration,
     /// Its number in the recording of its worker, if it is in one.
-    pub recorded: Option<u64>,
+    pub recorded: Option<NonZeroU64>,
 }
 
 /// What an endpoint learns of the client's address.

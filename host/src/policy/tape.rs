@@ -1,7 +1,7 @@
 //! The tape of one worker: what its policies' instances were asked and told, in order, with their answers. A worker writes frames into a
 //! buffer of its own and hands it on when it is full, without ever waiting: what finds no room is lost, counted, and marked on the tape.
 
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -287,18 +287,17 @@ impl Tape {
 
     /// The fate of a connection; `again` is what this returned before, where it could not be reached. Returns its number, or nothing if it is
     /// not in the sample.
-    pub(super) fn decided(&mut self, connection: &contract::Connection, fate: Fate, again: Option<u64>) -> Option<u64> {
+    pub(super) fn decided(&mut self, connection: &contract::Connection, fate: Fate, again: Option<NonZeroU64>) -> Option<NonZeroU64> {
         if !self.about(connection) {
             return None;
         }
         self.begin();
-        let number = again.unwrap_or_else(|| {
+        if again.is_none() {
             self.connections += 1;
-            self.connections
-        });
-        self.frame(&Frame::Fate { again: again.map(|number| self.connections - number), fate });
+        }
+        self.frame(&Frame::Fate { again: again.map(|number| self.connections - number.get()), fate });
         self.settle();
-        Some(number)
+        again.or(NonZeroU64::new(self.connections))
     }
 
     /// A connection with this number has ended.

@@ -1,6 +1,7 @@
 //! A worker's place: one instance of each policy version, next to the connections. Decisions come in, answers that have been checked go out;
 //! a policy that fails is dropped, rebuilt off the hot path, and in the end no longer asked.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use self::installed::Installed;
@@ -194,7 +195,7 @@ impl WorkerPolicies {
     /// Tells the tape, if there is one, what became of a decision; `again` is what this returned before, for a connection whose endpoint
     /// could not be reached. Returns the connection's number on the tape, by which its end is told.
     #[inline]
-    pub fn decided(&mut self, connection: &Connection, fate: Fate, again: Option<u64>) -> Option<u64> {
+    pub fn decided(&mut self, connection: &Connection, fate: Fate, again: Option<NonZeroU64>) -> Option<NonZeroU64> {
         self.tape.as_mut()?.decided(connection, fate, again)
     }
 

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 
@@ -73,7 +73,7 @@ pub(super) struct Studio {
 
 struct Open {
     worker: usize,
-    number: Option<u64>,
+    number: Option<NonZeroU64>,
     outcome: Outcome,
     _held: LoadGuard,
 }
@@ -280,7 +280,7 @@ impl Studio {
             let open = self.open.swap_remove(at);
             outcomes[open.worker].push(open.outcome);
             if let Some(number) = open.number {
-                self.workers[open.worker].ended(number, self.now_ms, Ending::Closed);
+                self.workers[open.worker].ended(number.get(), self.now_ms, Ending::Closed);
             }
         }
         for (worker, outcomes) in self.workers.iter_mut().zip(&outcomes) {

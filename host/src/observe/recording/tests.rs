@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may stop where it fails")]
 
 use std::num::NonZeroU32;
+use std::num::NonZeroU64;
 use std::sync::Mutex;
 use std::sync::mpsc;
 
@@ -85,7 +86,7 @@ fn a_connection_comes_back_with_its_time_and_number() {
     let mut worker = WorkerPolicies::recorded(1, recorder.tape(0));
     let first = worker.decided(&connection(1_000), Fate::Forward(3), None);
     let second = worker.decided(&connection(1_500), Fate::Reject, None);
-    assert_eq!((first, second), (Some(1), Some(2)));
+    assert_eq!((first, second), (NonZeroU64::new(1), NonZeroU64::new(2)));
     let again = Connection { attempt: 1, ..connection(1_000) };
     assert_eq!(worker.decided(&again, Fate::Forward(4), first), first);
     worker.ended(1, 1_700, Ending::Closed);
@@ -147,9 +148,12 @@ fn a_worker_does_not_wait_for_a_disk_and_the_loss_is_marked() {
     drop(worker);
     recorder.close();
     let frames = frames(&disk);
-    let at = frames.iter().position(|(_, frame)| matches!(frame, Frame::Lost { .. })).unwrap();
-    let Frame::Lost { frames: missing, now_ms, connections: begun } = frames[at].1 else { unreachable!() };
+    let missing: u64 =
+        frames.iter().filter_map(|(_, frame)| if let Frame::Lost { frames, .. } = frame { Some(*frames) } else { None }).sum();
     assert!(missing >= lost, "{missing} of {lost}");
+    // On a busy machine there may be several.
+    let at = frames.iter().rposition(|(_, frame)| matches!(frame, Frame::Lost { .. })).unwrap();
+    let Frame::Lost { now_ms, connections: begun, .. } = frames[at].1 else { unreachable!() };
     // What follows the mark can be read by itself: the next connection is the one after those that had begun.
     assert!(
         matches!(&frames[at + 1].1, Frame::Connection(c) if now_ms.wrapping_add_signed(c.since_ms) == begun + 1),

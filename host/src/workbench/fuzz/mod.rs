@@ -3,8 +3,6 @@
 mod shrink;
 mod steps;
 
-use std::fmt::Write as _;
-
 use super::report::{Case, Estimate, Metric, Verdict};
 use super::subject::{Answer, FaultClass, Subject};
 use shrink::shrink;
@@ -59,11 +57,9 @@ pub fn fuzz(make: &mut Make<'_>, wanted: Wanted, seed: u64, keep_going: &mut dyn
         tried += 1;
         if let Some(flaw) = run(make, wanted, &steps)? {
             let small = shrink(steps, |steps| Ok(run(make, wanted, steps)? == Some(flaw)))?;
-            let mut finding = format!("{}: after {} of {} inputs; the smallest that shows it:", flaw.name(), tried, tried);
-            for step in &small {
-                let _ = write!(finding, "\n    {step}");
-            }
-            return Ok(case(Verdict::Fails, vec![finding], tried));
+            let what = format!("{}, found with input {tried}; the smallest that shows it:", flaw.name());
+            let findings = std::iter::once(what).chain(small.iter().map(ToString::to_string)).collect();
+            return Ok(case(Verdict::Fails, findings, tried));
         }
     }
     Ok(case(Verdict::Holds, Vec::new(), tried))

@@ -45,7 +45,7 @@ fn each_planted_fault_is_found_and_made_small() {
         assert_eq!(case.verdict, Verdict::Fails, "{fault} is not found");
         let finding = &case.findings[0];
         assert!(finding.starts_with(shows), "{fault}: {finding}");
-        assert!(finding.lines().count() <= steps + 1, "{fault}: {finding}");
+        assert!(case.findings.len() <= steps + 1, "{fault}: {:?}", case.findings);
     }
 }
 
