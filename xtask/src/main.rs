@@ -56,4 +56,5 @@ cargo xtask laws             published tables, and the laws of every built-in ba
 cargo xtask plots            draw the plots of docs/policies anew
 cargo xtask bench [NAME]     connections: new ones a second beside HAProxy and nginx, in turns, with the ratio
                              services: 10,000 of them, from files to listeners; and one endpoint that changes
-                             storm: 1,000 changes a second for a minute, under load";
+                             storm: 1,000 changes a second for a minute, under load
+                             workbench: 1,000,000 recorded answers replayed, a rolling restart simulated 32 times";

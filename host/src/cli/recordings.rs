@@ -10,8 +10,8 @@ use anyhow::{Context, bail, ensure};
 use clap::{Args, ValueEnum};
 use pointsman_guests::BUILT_IN;
 
-use super::args::OutputFormat;
 use super::values as parse;
+use super::workbench::{ReportArgs, finish};
 use crate::engine::Record;
 use crate::observe::recording::MIN_LIMIT_BYTES;
 use crate::policy::Sandbox;
@@ -21,7 +21,6 @@ use crate::workbench::components::{self, Components};
 use crate::workbench::diff::{self, Candidate, Comparison};
 use crate::workbench::recording::{Recording, export};
 use crate::workbench::replay;
-use crate::workbench::report::{Kind, Metric, Report, Verdict};
 
 /// What `run` records.
 #[derive(Debug, Args)]
@@ -95,11 +94,11 @@ pub struct ReplayArgs {
     #[arg(value_name = "COMPONENT")]
     pub components: Vec<PathBuf>,
     /// Replay nothing: print what is in the recording
-    #[arg(long, value_name = "FORMAT", conflicts_with_all = ["components", "output"])]
+    #[arg(long, value_name = "FORMAT", conflicts_with_all = ["components", "format", "html"])]
     pub export: Option<ExportFormat>,
-    /// How the report is written
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    pub output: OutputFormat,
+    /// How the report is written.
+    #[command(flatten)]
+    pub output: ReportArgs,
 }
 
 const REPLAY_EXAMPLES: &str = "\
@@ -135,7 +134,7 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let components = read_components(&args.components)?;
     let sandbox = Sandbox::new(components::limits(&recording.header.limits), Compiler::of_this_program())?;
     let report = replay::replay(&recording, &sandbox, &components).with_context(|| args.recording.display().to_string())?;
-    show(&report, args.output)
+    finish(report, &args.output)
 }
 
 /// What `policy diff` is told.
@@ -154,9 +153,9 @@ pub struct DiffArgs {
     /// Let each side have the loads that its own picks bring about, instead of those that were recorded
     #[arg(long)]
     pub closed_loop: bool,
-    /// How the report is written
-    #[arg(short, long, value_name = "FORMAT", default_value = "text")]
-    pub output: OutputFormat,
+    /// How the report is written.
+    #[command(flatten)]
+    pub output: ReportArgs,
 }
 
 const DIFF_EXAMPLES: &str = "\
@@ -180,7 +179,7 @@ pub(super) fn compare(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     let comparison = Comparison { a, b: candidate((b.0.as_str(), b.1.as_slice())), closed_loop: args.closed_loop };
     let sandbox = Sandbox::new(components::limits(&recording.header.limits), Compiler::of_this_program())?;
     let report = diff::diff(&recording, &sandbox, &comparison).with_context(|| args.recording.display().to_string())?;
-    show(&report, args.output)
+    finish(report, &args.output)
 }
 
 /// Its name for the report, and its bytes.
@@ -215,46 +214,3 @@ fn read_component(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 /// More than any host takes by default, large runtimes included.
 const MAX_COMPONENT_BYTES: u64 = 64 << 20;
-
-fn show(report: &Report, output: OutputFormat) -> anyhow::Result<ExitCode> {
-    let text = match output {
-        OutputFormat::Json => serde_json::to_string_pretty(report)? + "\n",
-        OutputFormat::Text => text(report),
-    };
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("writing to standard output")?;
-    Ok(if report.verdict == Verdict::Fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-/// A report for people: a line a case, with what was found below it, then the numbers and what must be known of them.
-fn text(report: &Report) -> String {
-    let mut lines = Vec::new();
-    if report.kind == Kind::Diff {
-        let subjects: Vec<_> = report.subjects.iter().map(|subject| subject.name.as_str()).collect();
-        lines.push(format!("     {:20} {}", "", subjects.join(" → ")));
-    }
-    for case in &report.cases {
-        let verdict = match case.verdict {
-            Verdict::Holds => "ok  ",
-            Verdict::Fails => "FAIL",
-            Verdict::Skipped => "-   ",
-        };
-        let metrics: Vec<_> = case.metrics.iter().map(|metric| format!("{} {}", metric.name, values(metric))).collect();
-        let colon = if metrics.is_empty() { "" } else { ": " };
-        lines.push(format!("{verdict} {}{colon}{}", case.name, metrics.join(", ")));
-        lines.extend(case.findings.iter().map(|finding| format!("       {finding}")));
-    }
-    // Those of a single case are beside it already.
-    if report.cases.iter().all(|case| case.metrics != report.metrics) {
-        lines.extend(report.metrics.iter().map(|metric| format!("     {:20} {}", metric.name, values(metric))));
-    }
-    lines.extend(report.notes.iter().map(|note| format!("note: {note}")));
-    lines.join("\n") + "\n"
-}
-
-fn values(metric: &Metric) -> String {
-    let number = |value: f64| if value.fract() == 0.0 { format!("{value}") } else { format!("{value:.4}") };
-    let values: Vec<_> = metric.values.iter().map(|value| number(value.mean)).collect();
-    let unit = if metric.unit.is_empty() || metric.unit == metric.name { String::new() } else { format!(" {}", metric.unit) };
-    values.join(" → ") + &unit
-}

@@ -3,6 +3,7 @@
 mod connections;
 mod services;
 mod storm;
+mod workbench;
 
 use std::process::Command;
 
@@ -26,11 +27,14 @@ pub(crate) fn run(steps: &mut Steps, which: Option<&str>) -> Result<()> {
     if wanted("storm") {
         storm::run()?;
     }
+    if wanted("workbench") {
+        workbench::run()?;
+    }
     Ok(())
 }
 
 /// The names that [`run`] knows.
-pub(crate) const NAMES: [&str; 3] = ["connections", "services", "storm"];
+pub(crate) const NAMES: [&str; 4] = ["connections", "services", "storm", "workbench"];
 
 /// The release binary, about to run on loopback addresses.
 fn pointsman() -> Command {

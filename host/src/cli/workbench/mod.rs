@@ -41,7 +41,7 @@ pub enum Format {
 #[derive(Debug, clap::Args)]
 pub struct ReportArgs {
     /// How the report is written to standard output
-    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    #[arg(short = 'o', long, value_name = "FORMAT", default_value = "text")]
     pub format: Format,
     /// Write it as one HTML page too, with plots
     #[arg(long, value_name = "FILE")]
@@ -135,7 +135,7 @@ fn report(kind: Kind, subjects: Vec<Subject>, seed: Option<u64>) -> Report {
 
 /// Judges the report by its cases, writes it, and says how the command ends.
 pub(super) fn finish(mut report: Report, args: &ReportArgs) -> anyhow::Result<ExitCode> {
-    let fails = report.cases.iter().any(|case| case.verdict == Verdict::Fails);
+    let fails = report.verdict == Verdict::Fails || report.cases.iter().any(|case| case.verdict == Verdict::Fails);
     report.verdict = if fails { Verdict::Fails } else { Verdict::Holds };
     if let Some(file) = &args.html {
         std::fs::write(file, report::html::render(&report)).with_context(|| format!("writing {}", file.display()))?;

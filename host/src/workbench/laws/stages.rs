@@ -105,7 +105,7 @@ fn mixed(count: usize) -> Vec<Endpoint> {
         let at = endpoint.slot as usize;
         Endpoint {
             conditions: Conditions { ready: at % 5 != 4, serving: at % 7 != 6, terminating: at % 5 == 4 },
-            ..at_place(endpoint, at % 3 == 0, at % 2)
+            ..at_place(endpoint, at.is_multiple_of(3), at % 2)
         }
     };
     equal(count).into_iter().map(place).collect()
