@@ -79,7 +79,7 @@ impl Text {
             Verdict::Skipped => "skip  ",
         };
         let measured: Vec<String> = match report.kind {
-            Kind::Check => case.metrics.iter().map(|metric| format!("{} {}", label(metric), shown(metric))).collect(),
+            Kind::Check | Kind::Replay => case.metrics.iter().map(|metric| format!("{} {}", label(metric), shown(metric))).collect(),
             _ => Vec::new(),
         };
         let measured = if measured.is_empty() { String::new() } else { format!(": {}", measured.join(", ")) };
