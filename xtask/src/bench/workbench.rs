@@ -16,6 +16,20 @@ use crate::step::root;
 
 /// Answers of policies that are recorded: three for each connection.
 const ANSWERS: u64 = 1_000_000;
+/// Every built-in one.
+const BALANCERS: [&str; 11] = [
+    "round-robin",
+    "random",
+    "least-connections",
+    "two-choices",
+    "maglev",
+    "rendezvous",
+    "ring-hash",
+    "ketama",
+    "first-available",
+    "peak-ewma",
+    "bounded-maglev",
+];
 const BACKENDS: u8 = 4;
 const CLIENTS: u64 = 8;
 /// What a simulation is to take at most.
@@ -26,10 +40,13 @@ const REPLAYED: Duration = Duration::from_secs(5);
 /// Measures, prints what it found, and fails if it does not hold.
 pub(super) fn run() -> Result<()> {
     simulate()?;
-    let folder = tempfile::tempdir()?;
-    let recording = folder.path().join("day.rec");
-    record(folder.path(), &recording)?;
-    replay(&recording)
+    for balancer in BALANCERS {
+        let folder = tempfile::tempdir()?;
+        let recording = folder.path().join("day.rec");
+        record(folder.path(), &recording, balancer)?;
+        replay(&recording, balancer)?;
+    }
+    Ok(())
 }
 
 fn simulate() -> Result<()> {
@@ -43,7 +60,7 @@ fn simulate() -> Result<()> {
     Ok(())
 }
 
-fn record(folder: &Path, recording: &Path) -> Result<()> {
+fn record(folder: &Path, recording: &Path, balancer: &str) -> Result<()> {
     let backends = (0..BACKENDS).map(|n| Backend::named([127, 198, 8, 1 + n], &n.to_string())).collect::<Result<Vec<_>>>()?;
     let port = std::net::TcpListener::bind(("127.198.8.9", 0))?.local_addr()?.port();
     let addresses = |backend: &Backend| {
@@ -51,7 +68,7 @@ fn record(folder: &Path, recording: &Path) -> Result<()> {
         format!("- {{addresses: [{{ip: {}}}], ports: [{{port: {}}}]}}\n", address.ip(), address.port())
     };
     let text = format!(
-        "apiVersion: v1\nkind: Service\nmetadata: {{name: s, annotations: {{pointsman.dev/balancer: two-choices}}}}\n\
+        "apiVersion: v1\nkind: Service\nmetadata: {{name: s, annotations: {{pointsman.dev/balancer: {balancer}}}}}\n\
          spec: {{clusterIP: 10.96.8.1, ports: [{{port: {port}}}]}}\n---\napiVersion: v1\nkind: Endpoints\nmetadata: {{name: s}}\nsubsets:\n{}",
         backends.iter().map(addresses).collect::<String>()
     );
@@ -73,18 +90,18 @@ fn record(folder: &Path, recording: &Path) -> Result<()> {
     process.wait().context("ending pointsman")?;
     let bytes = std::fs::metadata(recording)?.len();
     println!(
-        "{answered} connections recorded on two workers, {:.0} a second, {} bytes a connection",
+        "{balancer}: {answered} connections recorded on two workers, {:.0} a second, {} bytes a connection",
         answered as f64 / began.elapsed().as_secs_f64(),
         bytes / answered
     );
     Ok(())
 }
 
-fn replay(recording: &Path) -> Result<()> {
+fn replay(recording: &Path, balancer: &str) -> Result<()> {
     let began = Instant::now();
     let (code, report) = policy(&["replay", &recording.display().to_string(), "--format", "json"])?;
     let took = began.elapsed();
-    println!("{ANSWERS} answers replayed in {:.1} s: {}", took.as_secs_f64(), report["verdict"]);
+    println!("{balancer}: {ANSWERS} answers replayed in {:.1} s: {}", took.as_secs_f64(), report["verdict"]);
     ensure!(code == 0, "it ended with {code}: {report:#}");
     ensure!(took < REPLAYED, "{took:?}");
     Ok(())
