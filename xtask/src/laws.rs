@@ -76,7 +76,7 @@ fn number(metric: &Value) -> String {
     format!(
         "{} {rounded}{}",
         metric["name"].as_str().unwrap_or_default(),
-        metric["unit"].as_str().map(|unit| format!(" {unit}")).unwrap_or_default()
+        metric["unit"].as_str().filter(|unit| !unit.is_empty()).map(|unit| format!(" {unit}")).unwrap_or_default()
     )
 }
 
