@@ -100,7 +100,10 @@ pub(super) fn header(terms: Terms, workers: u64) -> Header {
 
 impl Studio {
     pub(super) fn new(path: &Path, terms: Terms, workers: u64) -> Self {
-        Self::with(Recorder::create(path, 1 << 30, terms, &header(terms, workers)).unwrap(), workers)
+        // Room for every chunk: here the workers are in more of a hurry than the writer, and nothing is to be lost.
+        let file = std::io::BufWriter::new(std::fs::File::create(path).unwrap());
+        let recorder = Recorder::with_capacity(file, 1 << 30, terms, &header(terms, workers), 1 << 16);
+        Self::with(recorder.unwrap(), workers)
     }
 
     pub(super) fn with(recorder: Recorder, workers: u64) -> Self {
