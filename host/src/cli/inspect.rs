@@ -61,13 +61,13 @@ pub fn run(args: Args, color: ColorChoice) -> anyhow::Result<ExitCode> {
 }
 
 /// The policy's name and its bytes, unless there are too many to look at.
-fn read(component: &str, limits: &Limits) -> anyhow::Result<(String, Result<Vec<u8>, Refusal>)> {
+pub(super) fn read(component: &str, limits: &Limits) -> anyhow::Result<(String, Result<Vec<u8>, Refusal>)> {
     if let Some(built_in) = BUILT_IN.iter().find(|built_in| built_in.name == component) {
         return Ok((component.to_owned(), Ok(built_in.bytes.to_vec())));
     }
     let path = Path::new(component);
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let mut file = match File::open(path) {
+    let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let names: Vec<&str> = BUILT_IN.iter().map(|built_in| built_in.name).collect();
@@ -79,7 +79,7 @@ fn read(component: &str, limits: &Limits) -> anyhow::Result<(String, Result<Vec<
         return Ok((name, Err(refusal)));
     }
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).context(component.to_owned())?;
+    file.take(limits.component_bytes as u64 + 1).read_to_end(&mut bytes).context(component.to_owned())?;
     Ok((name, Ok(bytes)))
 }
 

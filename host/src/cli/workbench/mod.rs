@@ -7,21 +7,19 @@ pub mod fuzz;
 pub mod sim;
 pub mod test;
 
-use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::ValueEnum;
-use pointsman_guests::BUILT_IN;
 
 use super::args::SandboxArgs;
+use super::inspect;
 use super::values;
 use crate::policy::compile::Compiler;
 use crate::policy::contract::Setting;
-use crate::policy::inspect::check_size;
 use crate::policy::{Limits, Runtime, Sandbox};
 use crate::workbench::component::Candidate;
 use crate::workbench::report::{self, Kind, Report, SCHEMA, Subject, Verdict};
@@ -96,23 +94,8 @@ fn sandbox(limits: Limits) -> anyhow::Result<Arc<Sandbox>> {
 
 /// The policy's name and its bytes.
 fn read(component: &str, limits: &Limits) -> anyhow::Result<(String, Vec<u8>)> {
-    if let Some(built_in) = BUILT_IN.iter().find(|built_in| built_in.name == component) {
-        return Ok((component.to_owned(), built_in.bytes.to_vec()));
-    }
-    let path = Path::new(component);
-    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let names: Vec<&str> = BUILT_IN.iter().map(|built_in| built_in.name).collect();
-            bail!("{component} is neither a file nor a built-in policy ({})", names.join(", "));
-        }
-        Err(error) => return Err(error).context(component.to_owned()),
-    };
-    check_size(file.metadata().context(component.to_owned())?.len(), limits)?;
-    let mut bytes = Vec::new();
-    file.take(limits.component_bytes as u64 + 1).read_to_end(&mut bytes).context(component.to_owned())?;
-    Ok((name, bytes))
+    let (name, bytes) = inspect::read(component, limits)?;
+    Ok((name, bytes?))
 }
 
 /// Columns of a report's text: the same wherever it is written.

@@ -224,7 +224,11 @@ pub struct Expect {
 /// What is wrong, with file and line.
 pub fn parse(file: &Path, text: &str) -> anyhow::Result<TestFile> {
     let shown = file.display();
-    let (parsed, _) = located::read::<TestFile>(file, text).map_err(|mistake| anyhow::anyhow!("{mistake}"))?;
+    let (parsed, _) = located::read::<TestFile>(file, text).map_err(|mistake| {
+        // The command says that it is an error.
+        let mistake = mistake.to_string();
+        anyhow::anyhow!("{}", mistake.strip_prefix("error: ").unwrap_or(&mistake))
+    })?;
     anyhow::ensure!(!parsed.tests.is_empty(), "{shown}: there is no test in it; add one below `tests:`");
     for test in &parsed.tests {
         anyhow::ensure!(
