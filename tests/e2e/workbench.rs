@@ -74,7 +74,6 @@ fn what_cannot_run_ends_with_two_and_a_way_out() -> Result<()> {
         (vec!["test", "--policy", "maglev", "docs/tests/maglev.yaml", "--run", "nothing"], vec!["no test has \"nothing\""]),
         (vec!["check", "magleff"], vec!["neither a file nor a built-in policy"]),
         (vec!["check", &text], vec!["d would be refused", "not a complete WebAssembly component"]),
-        (vec!["cost", "prefer-local"], vec!["is a traffic-policy, and this needs a balancer"]),
         (vec!["sim", "maglev", "-f", &empty], vec!["is not a scenario"]),
         (vec!["check", "maglev", "--setting", "table-size"], vec!["expected KEY=VALUE"]),
     ] {
@@ -113,6 +112,12 @@ fn cost_is_held_against_a_budget() -> Result<()> {
     );
     let over = report(&[&["cost", "round-robin", "--max-fuel", "10"], &sizes[..]].concat(), 1)?;
     ensure!(cases(&over, "fails")[0]["findings"].to_string().contains("the budget is 10"), "{over:#}");
+    for (name, counted) in [("kubernetes", 3), ("label-selector", 4)] {
+        let report = report(&[&["cost", name], &sizes[..]].concat(), 0)?;
+        let lines = report["plots"][0]["lines"].as_array().map(Vec::len);
+        ensure!(cases(&report, "holds").len() == 2 && lines == Some(counted), "{name}: {report:#}");
+        ensure!(policy(&["fuzz", name, "--inputs", "5"])?.status == Some(0), "{name}");
+    }
     Ok(())
 }
 

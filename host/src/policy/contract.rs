@@ -60,6 +60,13 @@ pub enum Fault {
     NoOpinion,
 }
 
+/// In words, for whoever only tells it.
+impl From<Fault> for String {
+    fn from(fault: Fault) -> Self {
+        fault.to_string()
+    }
+}
+
 impl Fault {
     /// A short name for counters.
     pub fn class(&self) -> &'static str {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use pointsman_guests::BUILT_IN;
 use pointsman_sdk::native;
-use pointsman_sdk::types::{Connection, Endpoint, Label, Outcome, ServicePort, Setting, Slot, Verdict};
+use pointsman_sdk::types::{Connection, Endpoint, Label, Locality, Outcome, ServicePort, Setting, Slot, Verdict};
 
 use super::laws::{Selector, TrafficPolicy};
 use super::report;
@@ -59,11 +59,19 @@ impl Candidate {
     /// # Errors
     /// It fills another stage; or the fault of its start.
     pub fn balancer(&self, settings: &[Setting], workers: usize, seed: u64) -> anyhow::Result<Component> {
+        Ok(Component(self.balancer_trial(settings, workers, seed)?))
+    }
+
+    /// The same, with what only a component has: fuel of plans.
+    ///
+    /// # Errors
+    /// As for `balancer`.
+    pub(super) fn balancer_trial(&self, settings: &[Setting], workers: usize, seed: u64) -> anyhow::Result<Trial> {
         if self.stage() != StageKind::Balancer {
             let name = &self.policy.version().name;
             bail!("{name} is a {}, and this needs a balancer", self.stage().name());
         }
-        Ok(Component { trial: Trial::new(Arc::clone(&self.policy), port(settings), workers, seed)?, faults: Vec::new() })
+        Ok(Trial::new(Arc::clone(&self.policy), port(settings), workers, seed)?)
     }
 }
 
@@ -78,22 +86,21 @@ pub const NODE: &str = "node-1";
 pub const ZONE: &str = "zone-1";
 
 impl Candidate {
-    /// The traffic policy, with fresh instances.
+    /// The traffic policy, with fresh instances, for a Service whose policies are this.
     ///
     /// # Errors
     /// The fault of its start.
-    pub fn traffic_policy(&self, settings: &[Setting]) -> Result<Box<dyn TrafficPolicy>, String> {
-        let trial = TrafficPolicyTrial::new(Arc::clone(&self.policy), port(settings)).map_err(|fault| fault.to_string())?;
-        Ok(Box::new(trial))
+    pub fn traffic_policy(&self, settings: &[Setting], policy: Locality) -> Result<TrafficPolicyTrial, Fault> {
+        let port = ServicePort { internal_traffic_policy: policy, external_traffic_policy: policy, ..port(settings) };
+        TrafficPolicyTrial::new(Arc::clone(&self.policy), port)
     }
 
     /// The selector, with fresh instances.
     ///
     /// # Errors
     /// The fault of its start.
-    pub fn selector(&self, settings: &[Setting]) -> Result<Box<dyn Selector>, String> {
-        let trial = SelectorTrial::new(Arc::clone(&self.policy), port(settings)).map_err(|fault| fault.to_string())?;
-        Ok(Box::new(trial))
+    pub fn selector(&self, settings: &[Setting]) -> Result<SelectorTrial, Fault> {
+        SelectorTrial::new(Arc::clone(&self.policy), port(settings))
     }
 }
 
@@ -104,99 +111,73 @@ fn port(settings: &[Setting]) -> ServicePort {
 }
 
 impl TrafficPolicy for TrafficPolicyTrial {
-    fn plan(&mut self, endpoints: &[Endpoint]) -> Result<Vec<Vec<Slot>>, String> {
-        let partition = Self::plan(self, endpoints).map_err(|fault| fault.to_string())?;
-        Ok(partition.subsets.into_iter().map(|subset| subset.members).collect())
+    fn plan(&mut self, endpoints: &[Endpoint]) -> Result<Vec<Vec<Slot>>, Fault> {
+        Ok(Self::plan(self, endpoints)?.subsets.into_iter().map(|subset| subset.members).collect())
     }
 
-    fn choose(&mut self, connection: &Connection) -> Result<Verdict, String> {
-        Self::choose(self, connection).map_err(|fault| fault.to_string())
+    fn choose(&mut self, connection: &Connection) -> Result<Verdict, Fault> {
+        Self::choose(self, connection)
     }
 }
 
 impl Selector for SelectorTrial {
-    fn plan(&mut self) -> Result<usize, String> {
-        Self::plan(self).map(|groups| groups.len()).map_err(|fault| fault.to_string())
+    fn plan(&mut self) -> Result<Vec<String>, Fault> {
+        Self::plan(self)
     }
 
-    fn classify(&mut self, labels: &[Label]) -> Result<Option<u32>, String> {
-        Self::classify(self, labels).map_err(|fault| fault.to_string())
+    fn classify(&mut self, labels: &[Label]) -> Result<Option<u32>, Fault> {
+        Self::classify(self, labels)
     }
 
-    fn choose(&mut self, connection: &Connection) -> Result<Option<u32>, String> {
-        Self::choose(self, connection).map_err(|fault| fault.to_string())
+    fn choose(&mut self, connection: &Connection) -> Result<Option<u32>, Fault> {
+        Self::choose(self, connection)
     }
 }
 
 /// A balancer's component on trial.
-pub struct Component {
-    trial: Trial,
-    faults: Vec<String>,
-}
-
-impl Component {
-    /// Faults in words, since they were asked for last; the first few.
-    pub fn take_faults(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.faults)
-    }
-
-    /// The trial, for what only a component has: fuel of plans, memory.
-    pub fn trial(&self) -> &Trial {
-        &self.trial
-    }
-
-    fn note(&mut self, fault: &Fault) -> Answer {
-        if self.faults.len() < MAX_FAULTS {
-            self.faults.push(fault.to_string());
-        }
-        Answer::Fault(class(fault))
-    }
-}
-
-/// More would say the same again.
-const MAX_FAULTS: usize = 5;
+pub struct Component(Trial);
 
 impl Subject for Component {
     fn name(&self) -> &str {
-        &self.trial.policy().version().name
+        &self.0.policy().version().name
     }
 
     fn workers(&self) -> usize {
-        self.trial.workers()
+        self.0.workers()
     }
 
     fn set_endpoints(&mut self, endpoints: &[Endpoint], _now_ms: u64) -> Result<(), String> {
-        self.trial.set_endpoints(endpoints).map_err(|fault| fault.to_string())
+        self.0.set_endpoints(endpoints).map_err(|fault| fault.to_string())
     }
 
     fn pick(&mut self, worker: usize, connection: &Connection) -> Answer {
-        match self.trial.pick(worker, connection) {
+        match self.0.pick(worker, connection) {
             Ok(Some(slot)) => Answer::Slot(slot),
             Ok(None) => Answer::NoOpinion,
-            Err(fault) => self.note(&fault),
+            Err(fault) => Answer::Fault(class(&fault)),
         }
     }
 
     fn last_fuel(&self) -> u64 {
-        self.trial.spent().pick
+        self.0.cost().spent.decision
     }
 
     fn memory_peak(&self) -> u64 {
-        self.trial.memory_peak()
+        self.0.cost().memory_peak
     }
 
     fn set_active(&mut self, worker: usize, slot: Slot, active: u32) {
-        self.trial.set_active(worker, slot, active);
+        self.0.set_active(worker, slot, active);
     }
 
     fn report(&mut self, worker: usize, now_ms: u64, outcomes: &[Outcome]) {
-        if let Err(fault) = self.trial.report(worker, now_ms, outcomes) {
-            self.note(&fault);
-        }
+        // The next pick meets a fresh instance, as in production.
+        let _ = self.0.report(worker, now_ms, outcomes);
     }
 }
 
-fn class(fault: &Fault) -> FaultClass {
+/// The class of a fault.
+pub(super) fn class(fault: &Fault) -> FaultClass {
     match fault {
         Fault::Trap(_) => FaultClass::Trap,
         Fault::Deadline => FaultClass::Deadline,

@@ -6,7 +6,7 @@ use anyhow::bail;
 
 use super::{CandidateArgs, Progress, ReportArgs, finish, report};
 use crate::policy::contract::StageKind;
-use crate::workbench::laws::{self, Bounds, COLLATERAL, Class, Lab, Promise};
+use crate::workbench::laws::{self, Bounds, COLLATERAL, Class, Lab, MakeSelector, MakeTrafficPolicy, Promise};
 use crate::workbench::report::Kind;
 use crate::workbench::subject::Subject;
 
@@ -51,8 +51,17 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut progress = Progress::new("laws");
     report.cases = match candidate.stage() {
         StageKind::Balancer => laws::check(&classes, &mut lab, &mut |done, of| progress.at(done as u64, of as u64)),
-        StageKind::TrafficPolicy => laws::check_traffic_policy(&classes, &mut || candidate.traffic_policy(settings), &mut lab),
-        StageKind::Selector => laws::check_selector(&mut || candidate.selector(settings), &mut lab),
+        StageKind::TrafficPolicy => {
+            let make: &mut MakeTrafficPolicy<'_> = &mut |policy| Ok(Box::new(candidate.traffic_policy(settings, policy)?));
+            // A law says so where it faults.
+            report.plots.extend(laws::by_place(make, &mut lab).into_iter().flatten());
+            laws::check_traffic_policy(&classes, make, &mut lab)
+        }
+        StageKind::Selector => {
+            let make: &mut MakeSelector<'_> = &mut || Ok(Box::new(candidate.selector(settings)?));
+            report.plots.extend(laws::by_group(make, &mut lab).into_iter().flatten());
+            laws::check_selector(make, &mut lab)
+        }
     };
     drop(progress);
     let names: Vec<String> = classes.iter().map(ToString::to_string).collect();

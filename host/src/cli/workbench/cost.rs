@@ -29,7 +29,7 @@ pub struct Args {
 }
 
 /// # Errors
-/// The component cannot be loaded, or is no balancer.
+/// The component cannot be loaded.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let candidate = args.candidate.load()?;
     let mut budget = Budget::of(&args.candidate.limits());

@@ -7,9 +7,9 @@ use anyhow::anyhow;
 
 use super::{CandidateArgs, Progress, ReportArgs, finish, report};
 use crate::cli::values;
-use crate::workbench::fuzz::{Wanted, fuzz};
+use crate::policy::contract::StageKind;
+use crate::workbench::fuzz::{Tried, Wanted, fuzz};
 use crate::workbench::report::Kind;
-use crate::workbench::subject::Subject;
 
 /// What `policy fuzz` is told.
 #[derive(Debug, clap::Args)]
@@ -23,7 +23,7 @@ pub struct Args {
     /// At most so many inputs: what a run without findings says is then the same every time
     #[arg(long, value_name = "N")]
     inputs: Option<u64>,
-    /// Also where a client goes elsewhere although no endpoint changed
+    /// Also where a client is answered otherwise although no endpoint changed
     #[arg(long)]
     affinity: bool,
     #[command(flatten)]
@@ -31,22 +31,26 @@ pub struct Args {
 }
 
 /// # Errors
-/// The component cannot be loaded, or is no balancer.
+/// The component cannot be loaded.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let candidate = args.candidate.load()?;
-    candidate.balancer(&args.candidate.settings, 1, args.candidate.seed)?;
-    let mut make = || match candidate.balancer(&args.candidate.settings, 1, args.candidate.seed) {
-        Ok(balancer) => Ok(Box::new(balancer) as Box<dyn Subject>),
-        Err(error) => Err(format!("{error:#}")),
+    let (settings, seed) = (&args.candidate.settings, args.candidate.seed);
+    let made = |policy| {
+        anyhow::Ok(match candidate.stage() {
+            StageKind::Balancer => Tried::Balancer(Box::new(candidate.balancer(settings, 1, seed)?)),
+            StageKind::TrafficPolicy => Tried::TrafficPolicy(Box::new(candidate.traffic_policy(settings, policy)?)),
+            StageKind::Selector => Tried::Selector(Box::new(candidate.selector(settings)?)),
+        })
     };
-    let mut report = report(Kind::Fuzz, vec![candidate.subject()], Some(args.candidate.seed));
+    let mut make = |policy| made(policy).map_err(|error| format!("{error:#}"));
+    let mut report = report(Kind::Fuzz, vec![candidate.subject()], Some(seed));
     let began = Instant::now();
     let mut progress = Progress::new("seconds");
     let mut keep_going = |tried: u64| {
         progress.at(began.elapsed().as_secs(), args.time.as_secs());
         began.elapsed() < args.time && args.inputs.is_none_or(|inputs| tried < inputs)
     };
-    let case = fuzz(&mut make, Wanted { affinity: args.affinity }, args.candidate.seed, &mut keep_going).map_err(|why| anyhow!(why))?;
+    let case = fuzz(&mut make, Wanted { affinity: args.affinity }, seed, &mut keep_going).map_err(|why| anyhow!(why))?;
     drop(progress);
     report.cases.push(case);
     finish(report, &args.output)

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::{Cost, Spent};
 use crate::policy::contract::{Connection, Endpoint, Fault, Outcome, Place, ServicePort, Slot};
 use crate::policy::instance::Instance;
 use crate::policy::loaded::LoadedPolicy;
@@ -26,17 +27,6 @@ struct Seat {
     table: Arc<Table>,
     loads: Vec<Arc<Load>>,
     memory_peak: u64,
-}
-
-/// Fuel of the last call of each kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Spent {
-    /// `plan`.
-    pub plan: u64,
-    /// `adopt`, on the last worker.
-    pub adopt: u64,
-    /// `pick`.
-    pub pick: u64,
 }
 
 impl Trial {
@@ -124,7 +114,7 @@ impl Trial {
     pub fn pick(&mut self, worker: usize, connection: &Connection) -> Result<Option<Slot>, Fault> {
         let instance = self.instance(worker)?;
         let answer = instance.pick(connection, 0);
-        self.spent.pick = instance.last_fuel();
+        self.spent.decision = instance.last_fuel();
         match answer? {
             Some(slot) if self.weights.get(slot as usize).is_none_or(|weight| *weight == 0) => {
                 Err(Fault::OutOfRange(format!("slot {slot} of {}", self.weights.len())))
@@ -153,19 +143,10 @@ impl Trial {
         self.workers.len()
     }
 
-    /// Fuel of the last calls.
-    pub fn spent(&self) -> Spent {
-        self.spent
-    }
-
-    /// The most linear memory that an instance of a worker held, in bytes.
-    pub fn memory_peak(&self) -> u64 {
-        self.workers.iter().map(Seat::memory_peak).max().unwrap_or_default()
-    }
-
-    /// The plan in force, in bytes.
-    pub fn plan(&self) -> &[u8] {
-        &self.plan
+    /// What it took.
+    pub fn cost(&self) -> Cost {
+        let memory_peak = self.workers.iter().map(Seat::memory_peak).max().unwrap_or_default();
+        Cost { spent: self.spent, plan_bytes: self.plan.len() as u64, memory_peak }
     }
 
     /// The policy.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::{Cost, Spent};
 use crate::policy::contract::{Connection, Endpoint, Fault, Label, Partition, Place, ServicePort, Verdict};
 use crate::policy::instance::Instance;
 use crate::policy::loaded::LoadedPolicy;
@@ -14,13 +15,13 @@ struct Pair {
     planner: Instance,
     worker: Instance,
     plan: Option<Vec<u8>>,
-    fuel: u64,
+    spent: Spent,
 }
 
 impl Pair {
     fn new(policy: Arc<LoadedPolicy>, port: ServicePort) -> Result<Self, Fault> {
         let (planner, worker) = (policy.instantiate(Place::Planner)?, policy.instantiate(Place::Worker(1))?);
-        Ok(Self { policy, port, planner, worker, plan: None, fuel: 0 })
+        Ok(Self { policy, port, planner, worker, plan: None, spent: Spent::default() })
     }
 
     /// Plans, and has the worker adopt.
@@ -32,11 +33,15 @@ impl Pair {
         if self.planner.is_dead() {
             self.planner = self.policy.instantiate(Place::Planner)?;
         }
-        let planned = plan(&mut self.planner, &self.port)?;
+        let planned = plan(&mut self.planner, &self.port);
+        self.spent.plan = self.planner.last_fuel();
+        let planned = planned?;
         self.plan = Some(data(&planned).to_vec());
         self.worker()?;
         if let Some(plan) = &self.plan {
-            self.worker.adopt(self.port.id, plan)?;
+            let adopted = self.worker.adopt(self.port.id, plan);
+            self.spent.adopt = self.worker.last_fuel();
+            adopted?;
         }
         Ok(planned)
     }
@@ -54,8 +59,13 @@ impl Pair {
     fn ask<R>(&mut self, call: impl FnOnce(&mut Instance) -> Result<R, Fault>) -> Result<R, Fault> {
         let worker = self.worker()?;
         let answer = call(worker);
-        self.fuel = self.worker.last_fuel();
+        self.spent.decision = self.worker.last_fuel();
         answer
+    }
+
+    fn cost(&self) -> Cost {
+        let (plan_bytes, memory_peak) = (self.plan.as_ref().map_or(0, Vec::len) as u64, self.worker.memory_peak());
+        Cost { spent: self.spent, plan_bytes, memory_peak }
     }
 }
 
@@ -99,9 +109,9 @@ impl TrafficPolicyTrial {
         }
     }
 
-    /// Fuel of the last choice.
-    pub fn last_fuel(&self) -> u64 {
-        self.pair.fuel
+    /// What it took.
+    pub fn cost(&self) -> Cost {
+        self.pair.cost()
     }
 }
 
@@ -137,6 +147,7 @@ impl SelectorTrial {
     /// The fault; `OutOfRange` for a group that the plan does not have.
     pub fn classify(&mut self, labels: &[Label]) -> Result<Option<u32>, Fault> {
         let group = self.pair.planner.classify(self.pair.port.id, labels);
+        self.pair.spent.classify = self.pair.planner.last_fuel();
         self.checked(group)
     }
 
@@ -156,8 +167,8 @@ impl SelectorTrial {
         }
     }
 
-    /// Fuel of the last choice.
-    pub fn last_fuel(&self) -> u64 {
-        self.pair.fuel
+    /// What it took.
+    pub fn cost(&self) -> Cost {
+        self.pair.cost()
     }
 }

@@ -1,20 +1,25 @@
-//! Looks for input that makes a balancer fault, or say something else to the same question, and makes what it found small.
+//! Looks for input that makes a policy fault, or say something else to the same question, and makes what it found small.
 
 mod shrink;
 mod steps;
+mod tried;
+
+use std::collections::HashMap;
+
+use pointsman_sdk::types::Locality;
+
+pub use tried::{Make, Tried};
 
 use super::report::{Case, Estimate, Metric, Verdict};
-use super::subject::{Answer, FaultClass, Subject};
+use super::subject::FaultClass;
 use shrink::shrink;
 use steps::{Step, draw};
-
-/// Makes a fresh subject with one worker.
-pub type Make<'a> = dyn FnMut() -> Result<Box<dyn Subject>, String> + 'a;
+use tried::{Said, Twins};
 
 /// What is looked for.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wanted {
-    /// It promises to send a client to the same endpoint as long as the endpoints are the same.
+    /// It promises to answer a client alike as long as the endpoints are the same.
     pub affinity: bool,
 }
 
@@ -27,9 +32,11 @@ enum Flaw {
     Plan,
     /// No opinion, though there are endpoints of weight, on the first attempt.
     NoOpinion,
+    /// A connection was refused, though the Service is `Cluster` and an endpoint is ready.
+    Refuses,
     /// Two instances that were asked the same differ.
     Differs,
-    /// A client went elsewhere, although no endpoint changed.
+    /// A client was answered otherwise, although no endpoint changed.
     Flaps,
 }
 
@@ -39,6 +46,7 @@ impl Flaw {
             Self::Fault(class) => serde_json::to_value(class).ok().and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_default(),
             Self::Plan => "plan fails".to_owned(),
             Self::NoOpinion => "no opinion".to_owned(),
+            Self::Refuses => "refused, though an endpoint is ready".to_owned(),
             Self::Differs => "two instances differ".to_owned(),
             Self::Flaps => "a client goes elsewhere".to_owned(),
         }
@@ -72,47 +80,34 @@ fn case(verdict: Verdict, findings: Vec<String>, tried: u64) -> Case {
 
 /// The first flaw that these steps show.
 fn run(make: &mut Make<'_>, wanted: Wanted, steps: &[Step]) -> Result<Option<Flaw>, String> {
-    let (mut one, mut twin) = (make()?, make()?);
-    let mut weights: Vec<u32> = Vec::new();
-    let mut homes: std::collections::HashMap<u64, Answer> = std::collections::HashMap::new();
+    let local = steps.contains(&Step::Local);
+    let mut twins = Twins::new(make, if local { Locality::Local } else { Locality::Cluster })?;
+    let mut homes: HashMap<u64, Said> = HashMap::new();
     for step in steps {
-        match step {
+        let said = match step {
+            Step::Local => Ok(None),
             Step::Endpoints(named) => {
-                let endpoints = steps::endpoints(named);
-                let planned = (one.set_endpoints(&endpoints, 0), twin.set_endpoints(&endpoints, 0));
-                if planned.0.is_err() {
-                    return Ok(Some(Flaw::Plan));
-                }
-                if planned.1.is_err() {
-                    return Ok(Some(Flaw::Differs));
-                }
-                weights = endpoints.iter().map(|endpoint| endpoint.weight).collect();
                 homes.clear();
+                twins.meet(steps::endpoints(named)).map(|()| None)
             }
             Step::Active(slot, active) => {
-                one.set_active(0, *slot, *active);
-                twin.set_active(0, *slot, *active);
+                twins.set_active(*slot, *active);
+                Ok(None)
             }
-            Step::Pick(connection) if !weights.is_empty() => {
-                let answer = one.pick(0, connection);
-                if let Answer::Fault(class) = answer {
-                    return Ok(Some(Flaw::Fault(class)));
-                }
-                if answer != twin.pick(0, connection) {
-                    return Ok(Some(Flaw::Differs));
-                }
-                if answer == Answer::NoOpinion && connection.attempt == 0 && weights.iter().any(|weight| *weight > 0) {
-                    return Ok(Some(Flaw::NoOpinion));
-                }
-                if wanted.affinity && connection.attempt == 0 && *homes.entry(connection.client_hash).or_insert(answer) != answer {
+            Step::Pick(connection) => twins.ask(connection).map(|said| said.map(|said| (connection, said))),
+            Step::Report(now_ms, outcome) => {
+                twins.report(*now_ms, *outcome);
+                Ok(None)
+            }
+        };
+        match said {
+            Err(flaw) => return Ok(Some(flaw)),
+            Ok(Some((connection, said))) if wanted.affinity && connection.attempt == 0 => {
+                if *homes.entry(connection.client_hash).or_insert(said) != said {
                     return Ok(Some(Flaw::Flaps));
                 }
             }
-            Step::Pick(_) => {}
-            Step::Report(now_ms, outcome) => {
-                one.report(0, *now_ms, &[*outcome]);
-                twin.report(0, *now_ms, &[*outcome]);
-            }
+            Ok(_) => {}
         }
     }
     Ok(None)

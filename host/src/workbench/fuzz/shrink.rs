@@ -80,6 +80,6 @@ fn simpler(step: &Step) -> Vec<Step> {
             changed.into_iter().filter(|changed| changed != connection).map(Step::Pick).collect()
         }
         Step::Active(slot, active) if *active > 0 => vec![Step::Active(*slot, 0), Step::Active(*slot, 1)],
-        Step::Active(..) | Step::Report(..) => Vec::new(),
+        Step::Local | Step::Active(..) | Step::Report(..) => Vec::new(),
     }
 }

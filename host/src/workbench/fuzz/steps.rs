@@ -1,4 +1,4 @@
-//! An input: what happens to a balancer, step by step. The ends of every range come more often than chance would have them.
+//! An input: what happens to a policy, step by step. The ends of every range come more often than chance would have them.
 
 use std::fmt;
 
@@ -9,6 +9,8 @@ use xxhash_rust::xxh64::xxh64;
 /// One thing that happens.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Step {
+    /// The Service's policies are `Local`, all along.
+    Local,
     /// The candidate set is these: the number in the address, and the weight.
     Endpoints(Vec<(u32, u32)>),
     /// An endpoint has so many active connections.
@@ -36,7 +38,7 @@ fn key(number: u32) -> String {
 /// An input from a seed.
 pub(super) fn draw(seed: u64) -> Vec<Step> {
     let mut random = fastrand::Rng::with_seed(seed);
-    let mut steps = Vec::new();
+    let mut steps = if seed.is_multiple_of(4) { vec![Step::Local] } else { Vec::new() };
     for _ in 0..random.usize(1..6) {
         let named = set(&mut random);
         let count = named.len();
@@ -115,6 +117,7 @@ fn edge(random: &mut fastrand::Rng, most: u64) -> u64 {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Local => write!(f, "service: internalTrafficPolicy and externalTrafficPolicy are Local"),
             Self::Endpoints(named) if named.len() <= 12 => {
                 let shown: Vec<String> =
                     named.iter().map(|(number, weight)| format!("{{key: {}, weight: {weight}}}", key(*number))).collect();

@@ -6,13 +6,16 @@ mod every;
 mod hashing;
 mod lab;
 mod loads;
+mod spread;
 mod stages;
 mod weights;
 
 use std::fmt;
 
 pub use lab::{Bounds, Lab, Make};
-pub use stages::{Selector, TrafficPolicy, check_selector, check_traffic_policy};
+pub use spread::{by_group, by_place};
+pub use stages::{MakeSelector, MakeTrafficPolicy, Selector, TrafficPolicy, check_selector, check_traffic_policy};
+pub(in crate::workbench) use stages::{labels, varied};
 
 use super::report::{Case, Estimate, Metric, Verdict};
 

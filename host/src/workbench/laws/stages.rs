@@ -1,49 +1,52 @@
 //! What traffic policies and selectors promise.
 
-use pointsman_sdk::types::{Conditions, Connection, Endpoint, Label, Slot, Verdict};
+use pointsman_sdk::types::{Conditions, Connection, Endpoint, Label, Locality, Slot, Verdict};
 
 use super::lab::{Lab, equal, renumbered};
 use super::{Case, Class, Found, judge};
+use crate::policy::contract::Fault;
 use crate::workbench::component::{NODE, ZONE};
 
-/// A traffic policy that is tried, on the node `NODE` of `ZONE`, for a Service whose policies are `Cluster`.
+/// A traffic policy that is tried, on the node `NODE` of `ZONE`.
 pub trait TrafficPolicy {
     /// The subsets for these endpoints, as slots.
     ///
     /// # Errors
     /// It faults, or refuses.
-    fn plan(&mut self, endpoints: &[Endpoint]) -> Result<Vec<Vec<Slot>>, String>;
+    fn plan(&mut self, endpoints: &[Endpoint]) -> Result<Vec<Vec<Slot>>, Fault>;
 
     /// What becomes of a connection.
     ///
     /// # Errors
     /// It faults, or names a subset that there is not.
-    fn choose(&mut self, connection: &Connection) -> Result<Verdict, String>;
+    fn choose(&mut self, connection: &Connection) -> Result<Verdict, Fault>;
 }
 
 /// A selector that is tried, for a Service with the selector `app: web`.
 pub trait Selector {
-    /// How many groups it has.
+    /// The names of its groups.
     ///
     /// # Errors
     /// It faults, or refuses.
-    fn plan(&mut self) -> Result<usize, String>;
+    fn plan(&mut self) -> Result<Vec<String>, Fault>;
 
     /// The group of a pod.
     ///
     /// # Errors
     /// It faults, or names a group that there is not.
-    fn classify(&mut self, labels: &[Label]) -> Result<Option<u32>, String>;
+    fn classify(&mut self, labels: &[Label]) -> Result<Option<u32>, Fault>;
 
     /// The group of a connection.
     ///
     /// # Errors
     /// As for `classify`.
-    fn choose(&mut self, connection: &Connection) -> Result<Option<u32>, String>;
+    fn choose(&mut self, connection: &Connection) -> Result<Option<u32>, Fault>;
 }
 
-type MakeTraffic<'a> = dyn FnMut() -> Result<Box<dyn TrafficPolicy>, String> + 'a;
-type MakeSelector<'a> = dyn FnMut() -> Result<Box<dyn Selector>, String> + 'a;
+/// Makes a fresh traffic policy, for a Service whose internal and external policies are this.
+pub type MakeTrafficPolicy<'a> = dyn FnMut(Locality) -> Result<Box<dyn TrafficPolicy>, Fault> + 'a;
+/// Makes a fresh selector.
+pub type MakeSelector<'a> = dyn FnMut() -> Result<Box<dyn Selector>, Fault> + 'a;
 type TrafficLaw = (&'static str, fn(&mut Floor<'_, '_, '_>, &mut Found) -> Result<(), String>);
 type SelectorLaw = (&'static str, fn(&mut MakeSelector<'_>, &mut Lab<'_>, &mut Found) -> Result<(), String>);
 
@@ -78,7 +81,7 @@ pub(super) fn names() -> Vec<(Class, &'static str)> {
 }
 
 /// Checks a traffic policy: what all promise, and what these classes do.
-pub fn check_traffic_policy(classes: &[Class], make: &mut MakeTraffic<'_>, lab: &mut Lab<'_>) -> Vec<Case> {
+pub fn check_traffic_policy(classes: &[Class], make: &mut MakeTrafficPolicy<'_>, lab: &mut Lab<'_>) -> Vec<Case> {
     let of = |class: &Class| match class {
         Class::Locality => LOCALITY_LAWS,
         Class::Zone => ZONE_LAWS,
@@ -95,42 +98,56 @@ pub fn check_selector(make: &mut MakeSelector<'_>, lab: &mut Lab<'_>) -> Vec<Cas
 
 /// Where traffic policies are checked.
 struct Floor<'a, 'b, 'c> {
-    make: &'a mut MakeTraffic<'b>,
+    make: &'a mut MakeTrafficPolicy<'b>,
     lab: &'a mut Lab<'c>,
 }
 
 /// Endpoints of every condition and place.
 fn mixed(count: usize) -> Vec<Endpoint> {
-    let place = |endpoint: Endpoint| {
-        let at = endpoint.slot as usize;
-        Endpoint {
-            conditions: Conditions { ready: at % 5 != 4, serving: at % 7 != 6, terminating: at % 5 == 4 },
-            ..at_place(endpoint, at.is_multiple_of(3), at % 2)
-        }
-    };
-    equal(count).into_iter().map(place).collect()
+    equal(count).into_iter().map(|endpoint| (endpoint.slot as usize, endpoint)).map(|(at, endpoint)| varied(endpoint, at)).collect()
 }
 
-fn at_place(endpoint: Endpoint, local: bool, zone: usize) -> Endpoint {
+/// One of the conditions and places that there are, by number.
+pub(in crate::workbench) fn varied(endpoint: Endpoint, at: usize) -> Endpoint {
+    Endpoint {
+        conditions: Conditions { ready: at % 5 != 4, serving: at % 7 != 6, terminating: at % 5 == 4 },
+        ..at_place(endpoint, at.is_multiple_of(3), at % 2)
+    }
+}
+
+/// On this node, or on another: of this zone (0) or of that one.
+pub(super) fn at_place(endpoint: Endpoint, local: bool, zone: usize) -> Endpoint {
     let node = if local { NODE.to_owned() } else { format!("node-{}", 2 + endpoint.slot % 3) };
     let zone = if local || zone == 0 { ZONE.to_owned() } else { format!("zone-{}", 1 + zone) };
     Endpoint { local, node: Some(node), zone: Some(zone), ..endpoint }
 }
 
-fn unready(endpoint: Endpoint) -> Endpoint {
+pub(super) fn unready(endpoint: Endpoint) -> Endpoint {
     Endpoint { conditions: Conditions { ready: false, serving: false, terminating: false }, ..endpoint }
+}
+
+/// The slots that each connection may go to; `None`: it is refused or dropped.
+pub(super) fn answers(
+    mut policy: Box<dyn TrafficPolicy>,
+    endpoints: &[Endpoint],
+    connections: &[Connection],
+) -> Result<Vec<Option<Vec<Slot>>>, Fault> {
+    let subsets = policy.plan(endpoints)?;
+    let answer = |connection| match policy.choose(connection)? {
+        Verdict::Forward(subset) => match subsets.get(subset as usize) {
+            Some(members) => Ok(Some(members.clone())),
+            None => Err(Fault::OutOfRange(format!("subset {subset} of {}", subsets.len()))),
+        },
+        Verdict::Reject | Verdict::Drop => Ok(None),
+    };
+    connections.iter().map(answer).collect()
 }
 
 impl Floor<'_, '_, '_> {
     /// The slots that each connection may go to; `None`: it is refused or dropped.
     fn answers(&mut self, endpoints: &[Endpoint], connections: &[Connection]) -> Result<Vec<Option<Vec<Slot>>>, String> {
-        let mut policy = (self.make)()?;
-        let subsets = policy.plan(endpoints).map_err(|why| format!("planning {} endpoints: {why}", endpoints.len()))?;
-        let answer = |connection| match policy.choose(connection)? {
-            Verdict::Forward(subset) => Ok(Some(subsets.get(subset as usize).cloned().ok_or_else(|| format!("subset {subset}"))?)),
-            Verdict::Reject | Verdict::Drop => Ok(None),
-        };
-        connections.iter().map(answer).collect()
+        let policy = (self.make)(Locality::Cluster)?;
+        answers(policy, endpoints, connections).map_err(|why| format!("with {} endpoints: {why}", endpoints.len()))
     }
 
     /// The part of the connections that may go to endpoints of this kind only; those that end nowhere do not.
@@ -147,7 +164,7 @@ fn hostile(floor: &mut Floor<'_, '_, '_>, found: &mut Found) -> Result<(), Strin
     for endpoints in [Vec::new(), equal(1), none, mixed(3), mixed(100), mixed(1000)] {
         let connections: Vec<Connection> = (0..64).map(super::every::extreme).chain(floor.lab.connections(100)).collect();
         if let Err(why) = floor.answers(&endpoints, &connections) {
-            found.wrong(|| format!("with {} endpoints: {why}", endpoints.len()));
+            found.wrong(|| why);
         }
     }
     Ok(())
@@ -273,7 +290,8 @@ fn zone_short(floor: &mut Floor<'_, '_, '_>, found: &mut Found) -> Result<(), St
     Ok(())
 }
 
-fn labels(n: usize) -> Vec<Label> {
+/// Labels of a pod, by number.
+pub(in crate::workbench) fn labels(n: usize) -> Vec<Label> {
     let label = |key: &str, value: &str| Label { key: key.to_owned(), value: value.to_owned() };
     match n % 5 {
         0 => Vec::new(),
@@ -302,7 +320,7 @@ fn any_labels(make: &mut MakeSelector<'_>, lab: &mut Lab<'_>, found: &mut Found)
 
 fn same_groups(make: &mut MakeSelector<'_>, lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
     let connections = lab.connections(1000);
-    let mut run = || -> Result<_, String> {
+    let mut run = || -> Result<_, Fault> {
         let mut selector = make()?;
         let groups = selector.plan()?;
         let pods = (0..20).map(|n| selector.classify(&labels(n))).collect::<Result<Vec<_>, _>>()?;

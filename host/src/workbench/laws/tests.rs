@@ -4,10 +4,11 @@
 use std::sync::{Arc, LazyLock};
 
 use pointsman_guests::{BUILT_IN, Stage};
-use pointsman_sdk::types::{Connection, Endpoint, Label, Outcome, Slot, Verdict as Answered};
+use pointsman_sdk::types::{Connection, Endpoint, Label, Locality, Outcome, Slot, Verdict as Answered};
 
 use super::*;
 use crate::policy::compile::Compiler;
+use crate::policy::contract::Fault;
 use crate::policy::{Limits, Runtime, Sandbox};
 use crate::workbench::component::Candidate;
 use crate::workbench::subject::{Answer, FaultClass, Subject};
@@ -207,8 +208,8 @@ fn every_built_in_policy_of_the_other_stages_keeps_its_laws() {
         let mut unused = |_: usize, _: u64| -> Result<Box<dyn Subject>, String> { Err("no balancer".to_owned()) };
         let mut lab = Lab::new(&mut unused, 7, Bounds::default());
         let cases = match component.stage {
-            Stage::Selector => check_selector(&mut || candidate.selector(&[]), &mut lab),
-            _ => check_traffic_policy(promise.classes, &mut || candidate.traffic_policy(&[]), &mut lab),
+            Stage::Selector => check_selector(&mut || Ok(Box::new(candidate.selector(&[])?)), &mut lab),
+            _ => check_traffic_policy(promise.classes, &mut |policy| Ok(Box::new(candidate.traffic_policy(&[], policy)?)), &mut lab),
         };
         assert_eq!(failures(&cases), [""; 0], "{}", component.name);
         assert!(cases.len() >= 4);
@@ -218,17 +219,17 @@ fn every_built_in_policy_of_the_other_stages_keeps_its_laws() {
 /// A traffic policy in a few lines: subset 0 is what it plans; a choice that fails refuses.
 struct WrongTraffic {
     plan: fn(&[Endpoint], u64) -> Vec<Slot>,
-    choose: fn(&Connection) -> Result<Verdict, String>,
+    choose: fn(&Connection) -> Result<Verdict, Fault>,
     plans: u64,
 }
 
 impl TrafficPolicy for WrongTraffic {
-    fn plan(&mut self, endpoints: &[Endpoint]) -> Result<Vec<Vec<Slot>>, String> {
+    fn plan(&mut self, endpoints: &[Endpoint]) -> Result<Vec<Vec<Slot>>, Fault> {
         self.plans = MADE.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         Ok(vec![(self.plan)(endpoints, self.plans)])
     }
 
-    fn choose(&mut self, connection: &Connection) -> Result<Answered, String> {
+    fn choose(&mut self, connection: &Connection) -> Result<Answered, Fault> {
         (self.choose)(connection).map(|verdict| if verdict == Verdict::Holds { Answered::Forward(0) } else { Answered::Reject })
     }
 }
@@ -241,7 +242,7 @@ fn ready(endpoints: &[Endpoint]) -> Vec<Slot> {
 }
 
 type WrongPlan = fn(&[Endpoint], u64) -> Vec<Slot>;
-type WrongChoice = fn(&Connection) -> Result<Verdict, String>;
+type WrongChoice = fn(&Connection) -> Result<Verdict, Fault>;
 
 const ALWAYS: WrongChoice = |_| Ok(Verdict::Holds);
 
@@ -250,7 +251,7 @@ const BROKEN_TRAFFIC: &[(Class, &str, WrongPlan, WrongChoice)] = &[
         Class::All,
         "no fault on hostile input",
         |e, _| ready(e),
-        |c| if c.client_hash == u64::MAX { Err("trap".to_owned()) } else { Ok(Verdict::Holds) },
+        |c| if c.client_hash == u64::MAX { Err(Fault::Trap(String::new())) } else { Ok(Verdict::Holds) },
     ),
     (Class::All, "the same calls, the same answers", |e, n| e.iter().map(|e| e.slot).skip(n as usize % 2).collect(), ALWAYS),
     (Class::All, "the order of the listing does not matter", |e, _| e.iter().take(3).map(|e| e.slot).collect(), ALWAYS),
@@ -272,8 +273,9 @@ fn each_law_of_traffic_policies_finds_what_breaks_it() {
     for (class, law, plan, choose) in BROKEN_TRAFFIC {
         let mut unused = |_: usize, _: u64| -> Result<Box<dyn Subject>, String> { Err("no balancer".to_owned()) };
         let mut lab = Lab::new(&mut unused, 7, Bounds::default());
-        let mut make =
-            || -> Result<Box<dyn TrafficPolicy>, String> { Ok(Box::new(WrongTraffic { plan: *plan, choose: *choose, plans: 0 })) };
+        let mut make = |_: Locality| -> Result<Box<dyn TrafficPolicy>, Fault> {
+            Ok(Box::new(WrongTraffic { plan: *plan, choose: *choose, plans: 0 }))
+        };
         let cases = check_traffic_policy(&[*class], &mut make, &mut lab);
         let case = cases.iter().find(|case| case.name == *law).unwrap_or_else(|| panic!("no law {law:?} of {class}"));
         assert_eq!(case.verdict, Verdict::Fails, "{law}");
@@ -285,32 +287,32 @@ fn each_law_of_traffic_policies_finds_what_breaks_it() {
 
 /// A selector whose groups are numbers that a function makes of what it is asked.
 struct WrongSelector {
-    classify: fn(&[Label], u64) -> Result<Option<u32>, String>,
+    classify: fn(&[Label], u64) -> Result<Option<u32>, Fault>,
     choose: fn(&Connection) -> Option<u32>,
     made: u64,
 }
 
 impl Selector for WrongSelector {
-    fn plan(&mut self) -> Result<usize, String> {
+    fn plan(&mut self) -> Result<Vec<String>, Fault> {
         self.made = MADE.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Ok(2)
+        Ok(["one", "other"].map(String::from).into())
     }
 
-    fn classify(&mut self, labels: &[Label]) -> Result<Option<u32>, String> {
+    fn classify(&mut self, labels: &[Label]) -> Result<Option<u32>, Fault> {
         (self.classify)(labels, self.made)
     }
 
-    fn choose(&mut self, connection: &Connection) -> Result<Option<u32>, String> {
+    fn choose(&mut self, connection: &Connection) -> Result<Option<u32>, Fault> {
         Ok((self.choose)(connection))
     }
 }
 
 #[test]
 fn each_law_of_selectors_finds_what_breaks_it() {
-    type Classify = fn(&[Label], u64) -> Result<Option<u32>, String>;
+    type Classify = fn(&[Label], u64) -> Result<Option<u32>, Fault>;
     type Choose = fn(&Connection) -> Option<u32>;
     let broken: [(&str, Classify, Choose); 4] = [
-        ("no fault on hostile input", |labels, _| if labels.len() > 100 { Err("trap".to_owned()) } else { Ok(None) }, |_| None),
+        ("no fault on hostile input", |labels, _| if labels.len() > 100 { Err(Fault::Trap(String::new())) } else { Ok(None) }, |_| None),
         ("the same calls, the same answers", |_, made| Ok(Some(made as u32 % 2)), |_| None),
         ("the order of labels does not matter", |labels, _| Ok(labels.first().map(|label| u32::from(label.key == "app"))), |_| None),
         ("a client stays in its group", |_, _| Ok(None), |connection| Some(connection.random as u32 % 2)),
