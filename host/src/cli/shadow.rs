@@ -7,7 +7,7 @@ use hyper::Method;
 
 use super::args::AdminArgs;
 use super::policy::{ask, columns, say, short};
-use super::workbench::{ReportArgs, finish};
+use super::workbench::{Format, ReportArgs, finish};
 use crate::admin::{ShadowList, ShadowStatus};
 use crate::workbench::report::{Report, SCHEMA};
 
@@ -31,6 +31,9 @@ pub struct Args {
 /// The engine cannot be reached, or tries nobody on this Service.
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let Some(service) = &args.service else {
+        if args.output.format != Format::Text || args.output.html.is_some() {
+            bail!("--format and --html are for the report of a Service: name it, such as default/shop");
+        }
         let list: ShadowList = ask(&args.engine, Method::GET, "/shadow", vec![]).await?;
         say(&table(&list.shadows))?;
         return Ok(ExitCode::SUCCESS);

@@ -235,9 +235,12 @@ impl Controller {
     pub fn roll_back(&mut self, namespace: &str, name: &str) -> bool {
         let name = ServiceName { namespace: namespace.to_owned(), name: name.to_owned() };
         let Some(applied) = self.services.get(&name) else { return false };
-        let Some(version) = applied.ports.values().find_map(|id| self.ports.get(id)?.candidate()) else { return false };
+        let versions: BTreeSet<VersionId> = applied.ports.values().filter_map(|id| self.ports.get(id)?.candidate()).collect();
+        if versions.is_empty() {
+            return false;
+        }
         self.dirty.ports.extend(applied.ports.values());
-        self.rollbacks.roll_back(name, &applied.service.options, version);
+        self.rollbacks.roll_back(name, &applied.service.options, versions);
         true
     }
 

@@ -550,7 +550,9 @@ impl ControlLoop {
             }
             ShadowRequest::Report { namespace, name, reply } => {
                 let (traffic, _) = self.plane.snapshot().await;
-                let limit = self.wiring.options.limits.hot_fuel;
+                // A large policy's is larger.
+                let of_any = self.wiring.options.limits.hot_fuel;
+                let limit = |version| self.wiring.registry.loaded(version).map_or(of_any, |policy| policy.limits().hot_fuel);
                 let report = report::shadow(&self.table, &traffic, &self.canaries, &namespace, &name, limit);
                 let _ = reply.send(report.map(Box::new));
             }

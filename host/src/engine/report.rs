@@ -16,7 +16,7 @@ use crate::policy::registry::{self, Swapped};
 use crate::policy::worker::WorkerPolicies;
 use crate::probe::{self, KeyKind, Verdict};
 use crate::route::explain::frontend_name;
-use crate::table::{Locality, PolicyVersion, Port, Protocol, ServiceId, Table};
+use crate::table::{Locality, PolicyVersion, Port, Protocol, ServiceId, Table, VersionId};
 use crate::workbench::report::{Report, Subject};
 use crate::workbench::{self, shadow::Compared};
 
@@ -153,7 +153,7 @@ pub(super) fn shadow(
     canaries: &Canaries,
     namespace: &str,
     name: &str,
-    fuel_limit: u64,
+    fuel_limit: impl FnOnce(VersionId) -> u64,
 ) -> Option<Report> {
     let named = |port: &Port| port.record.namespace == namespace && port.record.name == name;
     let (port, shadow) = table.shadowed().find(|(port, _)| named(port))?;
@@ -173,7 +173,7 @@ pub(super) fn shadow(
         canary: shadow.canary,
         rolled_back: canaries.reason(&key).filter(|_| shadow.canary.is_some_and(|canary| canary.rolled_back())),
         counts: traffic.shadows.get(&key).unwrap_or(&nothing),
-        fuel_limit,
+        fuel_limit: shadow.planned.as_ref().map_or(0, |planned| fuel_limit(planned.version.id)),
     }))
 }
 

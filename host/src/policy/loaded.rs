@@ -163,7 +163,8 @@ impl LoadedPolicy {
         &self.inspection
     }
 
-    pub(super) fn limits(&self) -> &Limits {
+    /// What it is allowed.
+    pub fn limits(&self) -> &Limits {
         self.sandbox.limits_of(self.runtime)
     }
 

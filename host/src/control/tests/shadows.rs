@@ -176,6 +176,25 @@ fn a_rollback_stands_until_something_else_is_tried() {
 }
 
 #[test]
+fn a_rollback_holds_on_every_port_whichever_version_each_has() {
+    let two = Service { ports: vec![port("http", 80, 8080), port("https", 443, 8443)], ..asking(Some("mine"), &[], Some(20)) };
+    let mut bench = bench(two);
+    know(&mut bench, NEW, Some(OLD));
+    bench.planner.faulty_on = Some((NEW, bench.port("web:https").id));
+    bench.rebuild();
+    let tried = |bench: &Bench, port: &str| {
+        let shadow = Shadow::clone(bench.port(port).shadow.as_ref().unwrap());
+        (shadow.planned.unwrap().version.id, shadow.canary.unwrap().in_force.millionths() / 10_000)
+    };
+    assert_eq!((tried(&bench, "web:http"), tried(&bench, "web:https")), ((NEW, 20), (OLD, 20)));
+    assert!(bench.controller.roll_back("default", "web"));
+    bench.rebuild();
+    assert_eq!((tried(&bench, "web:http"), tried(&bench, "web:https")), ((NEW, 0), (OLD, 0)));
+    bench.change(vec![pod("c", "web", "10.244.0.3").put()]);
+    assert_eq!((tried(&bench, "web:http"), tried(&bench, "web:https")), ((NEW, 0), (OLD, 0)));
+}
+
+#[test]
 fn every_annotation_of_a_trial_ends_its_rollback() {
     for other in [asking(Some("mine"), &[], Some(21)), asking(Some("mine"), &[("size", "5")], Some(20)), asking(None, &[], None)] {
         let mut bench = bench(asking(Some("mine"), &[], Some(20)));

@@ -187,6 +187,8 @@ pub(super) struct Native {
     planned: BTreeMap<(VersionId, ServiceId), PortRecord>,
     pub(super) asked: Vec<(&'static str, VersionId, ServiceId)>,
     pub(super) faulty: BTreeSet<VersionId>,
+    /// A version that fails on one Service port alone.
+    pub(super) faulty_on: Option<(VersionId, ServiceId)>,
     /// Settings that these versions refuse, as `key: value`.
     pub(super) refused: BTreeSet<(VersionId, &'static str)>,
     /// What these versions last planned with.
@@ -204,7 +206,11 @@ impl Native {
 
     fn enter(&mut self, what: &'static str, version: VersionId, service: ServiceId) -> Result<(), Fault> {
         self.asked.push((what, version, service));
-        if self.faulty.contains(&version) { Err(Fault::Trap("unreachable".into())) } else { Ok(()) }
+        if self.faulty.contains(&version) || self.faulty_on == Some((version, service)) {
+            Err(Fault::Trap("unreachable".into()))
+        } else {
+            Ok(())
+        }
     }
 
     fn read_settings(&mut self, version: VersionId, port: &PortRecord) -> Result<(), Fault> {
