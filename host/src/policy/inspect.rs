@@ -14,6 +14,9 @@ pub const PACKAGE: &str = "pointsman:policy";
 /// The version of the contract that this host speaks.
 pub const CONTRACT_VERSION: &str = "0.1.0";
 
+/// How WebAssembly begins.
+const MAGIC: &[u8] = b"\0asm";
+
 /// What a component is made of.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -73,6 +76,9 @@ pub fn digest(bytes: &[u8]) -> String {
 /// `CoreModule` and `Malformed`; `OverLimit` for bytes that are too many to look at. Other limits are `Inspection::shape`'s business.
 pub fn inspect(bytes: &[u8], limits: &Limits) -> Result<Inspection, Refusal> {
     check_size(bytes.len() as u64, limits)?;
+    if !bytes.starts_with(MAGIC) {
+        return Err(Refusal::Malformed("its first bytes are not those of WebAssembly".to_owned()));
+    }
     let mut found = Inspection {
         digest: digest(bytes),
         bytes: bytes.len() as u64,
