@@ -14,9 +14,9 @@ use super::values as parse;
 use super::workbench::{ReportArgs, finish};
 use crate::engine::Record;
 use crate::observe::recording::MIN_LIMIT_BYTES;
-use crate::policy::Sandbox;
 use crate::policy::compile::Compiler;
 use crate::policy::tape::{Clients, PseudonymKey, Terms};
+use crate::policy::{Runtime, Sandbox};
 use crate::workbench::components::{self, Components};
 use crate::workbench::diff::{self, Candidate, Comparison};
 use crate::workbench::recording::{Recording, export};
@@ -132,7 +132,7 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let components = read_components(&args.components)?;
-    let sandbox = Sandbox::new(components::limits(&recording.header.limits), Compiler::of_this_program())?;
+    let sandbox = Sandbox::new(components::limits(&recording.header), Compiler::of_this_program())?;
     let report = replay::replay(&recording, &sandbox, &components).with_context(|| args.recording.display().to_string())?;
     finish(report, &args.output)
 }
@@ -150,6 +150,9 @@ pub struct DiffArgs {
     /// What is tried: a file, or a built-in balancer
     #[arg(long, value_name = "FILE|NAME")]
     pub b: String,
+    /// Candidates may bring a language runtime along (`run --large-policy NAME`)
+    #[arg(long)]
+    pub large: bool,
     /// Let each side have the loads that its own picks bring about, instead of those that were recorded
     #[arg(long)]
     pub closed_loop: bool,
@@ -174,10 +177,11 @@ pub(super) fn compare(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     let recording = open(&args.recording)?;
     let a = if args.a == "live" { None } else { Some(balancer(&args.a)?) };
     let b = balancer(&args.b)?;
-    let candidate = |(name, bytes)| Candidate { name, bytes };
+    let runtime = if args.large { Runtime::Large } else { Runtime::Normal };
+    let candidate = |(name, bytes)| Candidate { name, bytes, runtime };
     let a = a.as_ref().map(|(name, bytes)| candidate((name.as_str(), bytes.as_slice())));
     let comparison = Comparison { a, b: candidate((b.0.as_str(), b.1.as_slice())), closed_loop: args.closed_loop };
-    let sandbox = Sandbox::new(components::limits(&recording.header.limits), Compiler::of_this_program())?;
+    let sandbox = Sandbox::new(components::limits(&recording.header), Compiler::of_this_program())?;
     let report = diff::diff(&recording, &sandbox, &comparison).with_context(|| args.recording.display().to_string())?;
     finish(report, &args.output)
 }

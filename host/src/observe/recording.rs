@@ -1,9 +1,9 @@
 //! Recordings: the writer of the tapes of all workers into one file. A worker never waits for it, and a disk that fails ends the recording
 //! and nothing else.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -45,6 +45,10 @@ impl Recorder {
     /// The file cannot be made, or its head cannot be written.
     pub fn create(path: &Path, limit_bytes: u64, terms: Terms, header: &Header) -> io::Result<Self> {
         let file = File::options().create(true).write(true).truncate(true).mode(0o600).open(path)?;
+        // One that was there keeps its mode otherwise; a pipe or a device is somebody else's.
+        if file.metadata()?.is_file() {
+            file.set_permissions(Permissions::from_mode(0o600))?;
+        }
         Self::start(BufWriter::with_capacity(BUFFER_BYTES, file), limit_bytes, terms, header)
     }
 

@@ -197,9 +197,9 @@ impl Instance {
         self.guest.store.data_mut().table = Arc::clone(table);
     }
 
-    /// From now on notes what `load` answers.
-    pub(super) fn note_loads(&mut self) {
-        self.guest.store.data_mut().loads = Loads::Noted(Vec::new());
+    /// From now on notes what `load` answers, or does so no more: nobody takes it then, and it would grow.
+    pub(super) fn note_loads(&mut self, note: bool) {
+        self.guest.store.data_mut().loads = if note { Loads::Noted(Vec::new()) } else { Loads::Live };
     }
 
     /// What `load` answered since the last time; nothing, if it was not to be noted.

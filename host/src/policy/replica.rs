@@ -68,7 +68,7 @@ impl Replica {
 
     /// The table that `load` reads from now on; what it answers is noted.
     pub fn set_table(&mut self, table: &Arc<Table>) {
-        self.0.note_loads();
+        self.0.note_loads(true);
         self.0.set_table(table);
     }
 

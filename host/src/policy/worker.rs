@@ -140,7 +140,7 @@ impl WorkerPolicies {
     pub fn adopt(&mut self, table: &Arc<Table>, changed: &[ServiceId], now_ms: u64) {
         let before = std::mem::replace(&mut self.table, Arc::clone(table));
         if let Some(tape) = &mut self.tape {
-            table_changed(tape, &before, table, changed, now_ms);
+            table_changed(tape, &before, table, now_ms);
         }
         for service in changed {
             let at = *service as usize;
@@ -169,7 +169,9 @@ impl WorkerPolicies {
         if let Some(tape) = &mut self.tape {
             tape.flush();
         }
-        self.tape.take_if(|tape| tape.is_over());
+        if self.tape.take_if(|tape| tape.is_over()).is_some() {
+            self.policies.iter_mut().flatten().for_each(|policy| policy.off_tape());
+        }
     }
 
     /// Makes every instance anew: the node changed.
@@ -204,6 +206,12 @@ impl WorkerPolicies {
         if let Some(tape) = &mut self.tape {
             tape.ended(number, now_ms, ending);
         }
+    }
+
+    /// Answers of `load` that wait for a tape.
+    #[cfg(test)]
+    pub(super) fn noted(&mut self) -> usize {
+        self.policies.iter_mut().flatten().map(|policy| policy.take_loads().len()).sum()
     }
 
     /// What was counted, version by version.
@@ -330,17 +338,11 @@ impl Decider for WorkerPolicies {
     }
 }
 
-/// What the worker decides by from now on. Of a table in which endpoints were masked, and nothing was planned, no port is said to have
-/// changed: those that are other entries than before are.
-fn table_changed(tape: &mut Tape, before: &Table, table: &Table, changed: &[ServiceId], now_ms: u64) {
-    if changed.is_empty() {
-        let ids = 0..table.ports.len() as ServiceId;
-        for id in ids.filter(|id| table.port(*id).map(Arc::as_ptr) != before.port(*id).map(Arc::as_ptr)) {
-            tape.service(now_ms, table.generation, id, table.port(id));
-        }
-    }
-    for id in changed {
-        tape.service(now_ms, table.generation, *id, table.port(*id));
+/// What the worker decides by from now on: every port that is another entry than before, planned anew, masked, unmasked or gone.
+fn table_changed(tape: &mut Tape, before: &Table, table: &Table, now_ms: u64) {
+    let ids = 0..before.ports.len().max(table.ports.len()) as ServiceId;
+    for id in ids.filter(|id| table.port(*id).map(Arc::as_ptr) != before.port(*id).map(Arc::as_ptr)) {
+        tape.service(now_ms, table.generation, id, table.port(id));
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pointsman_guests::BUILT_IN;
 
 use super::recording::Recording;
-use crate::observe::recording::file::LimitsRecord;
+use crate::observe::recording::file::Header;
 use crate::policy::inspect::digest;
 use crate::policy::tape::frame::Version;
 use crate::policy::{Grants, Limits, LoadedPolicy, Refusal, Runtime, Sandbox, replica};
@@ -95,7 +95,8 @@ impl Components {
 }
 
 /// The limits under which a recording was made. Deadlines are as long as they may be: a slow machine must not change an answer.
-pub fn limits(record: &LimitsRecord) -> Limits {
+pub fn limits(header: &Header) -> Limits {
+    let record = &header.limits;
     let size = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
     let defaults = Limits::default();
     Limits {
@@ -118,7 +119,7 @@ pub fn limits(record: &LimitsRecord) -> Limits {
         functions: size(record.functions),
         body_bytes: size(record.body_bytes),
         settings_bytes: size(record.settings_bytes),
-        pool_instances: REPLAY_INSTANCES,
+        pool_instances: REPLAY_INSTANCES + 2 * header.workers.len() as u32,
         ..defaults
     }
 }
@@ -126,7 +127,7 @@ pub fn limits(record: &LimitsRecord) -> Limits {
 /// A call that takes so long on any machine is held by its fuel first.
 const REPLAY_DEADLINE: std::time::Duration = std::time::Duration::from_secs(60);
 
-/// Two of each of 32 policies: replays go worker by worker.
+/// Two of each of 32 policies and more: replays go worker by worker. Comparisons have two sides on every worker besides.
 const REPLAY_INSTANCES: u32 = 128;
 
 /// The address space of a memory of a component: wasm32 has no more.

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use super::components::Missing;
 use super::recording::{Recording, Stamped, Unreadable, connection};
-use super::replay::doubts;
+use super::replay::{doubts, ending};
 use super::report::{Case, Kind, Report, SCHEMA, Subject, Verdict};
 use crate::policy::contract::{Connection, Fault, Node, StageKind};
 use crate::policy::tape::frame::{Fate, Frame};
-use crate::policy::{Grants, LoadedPolicy, Sandbox, replica};
+use crate::policy::{Grants, LoadedPolicy, Runtime, Sandbox, replica};
 use crate::table::VersionId;
 
 use self::measures::{Measures, comparison};
@@ -43,6 +43,8 @@ pub struct Candidate<'a> {
     pub name: &'a str,
     /// The component.
     pub bytes: &'a [u8],
+    /// Whether it may bring a language runtime along.
+    pub runtime: Runtime,
 }
 
 /// Why a comparison could not be made.
@@ -93,6 +95,7 @@ pub fn diff(recording: &Recording, sandbox: &Arc<Sandbox>, comparison: &Comparis
         live: Live { loads: recorded, endpoints: BTreeMap::new(), measures: Measures::default() },
         closed_loop: comparison.closed_loop,
         asked: BTreeMap::new(),
+        lost: 0,
     };
     for step in Timeline::new(recording) {
         let (worker, stamped) = step?;
@@ -103,7 +106,8 @@ pub fn diff(recording: &Recording, sandbox: &Arc<Sandbox>, comparison: &Comparis
 
 fn load(sandbox: &Arc<Sandbox>, candidate: &Candidate<'_>, id: u32) -> Result<Arc<LoadedPolicy>, DiffError> {
     let name = candidate.name.to_owned();
-    let policy = replica::load(sandbox, &name, candidate.bytes, VersionId(id), Grants::default()).map_err(|why| Missing::Refused {
+    let grants = Grants { runtime: candidate.runtime, ..Grants::default() };
+    let policy = replica::load(sandbox, &name, candidate.bytes, VersionId(id), grants).map_err(|why| Missing::Refused {
         name: name.clone(),
         digest: crate::policy::inspect::digest(candidate.bytes),
         why,
@@ -124,6 +128,8 @@ struct Diff<'a> {
     closed_loop: bool,
     /// What each worker's policies were asked last, until its fate is known.
     asked: BTreeMap<u16, Asked>,
+    /// Frames that are marked as missing.
+    lost: u64,
 }
 
 /// The recorded side.
@@ -171,7 +177,10 @@ impl Diff<'_> {
                     self.sides.iter_mut().flatten().for_each(|side| side.ended(id));
                 }
             }
-            Frame::Lost { .. } => drop(self.asked.remove(&worker)),
+            Frame::Lost { frames, .. } => {
+                self.asked.remove(&worker);
+                self.lost = self.lost.saturating_add(*frames);
+            }
             _ => {}
         }
         Ok(())
@@ -250,7 +259,10 @@ impl Diff<'_> {
                 ));
             }
         }
-        notes.extend(doubts(recording).into_iter().map(|doubt| format!("approximate, because {doubt}")));
+        let lost = self.lost.max(recording.lost());
+        let lost = (lost > 0).then(|| format!("{lost} frames were lost: the disk could not keep up"));
+        notes.extend(doubts(recording).into_iter().chain(lost).map(|doubt| format!("approximate, because {doubt}")));
+        notes.extend(ending(recording, "compared"));
         let faults: Vec<String> = a.iter().chain([&b]).flat_map(Side::faults).collect();
         let verdict = if faults.is_empty() { Verdict::Holds } else { Verdict::Fails };
         let measures_a = a.as_ref().map_or(&self.live.measures, Side::measures);

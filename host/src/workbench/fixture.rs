@@ -351,11 +351,11 @@ pub(super) fn file(folder: &tempfile::TempDir) -> PathBuf {
 
 /// A copy of a recording with some frames changed; what `edit` makes of the header and of the bytes of frames it leaves in order.
 pub(super) fn rewrite(from: &Path, to: &Path, edit: &mut dyn FnMut(&mut crate::policy::tape::frame::Frame)) {
-    use crate::observe::recording::file::{BLOCK_HEAD_BYTES, BlockHead, PREAMBLE_BYTES};
+    use crate::observe::recording::file::{BLOCK_HEAD_BYTES, BlockHead, CHECK_BYTES, PREAMBLE_BYTES};
     use crate::policy::tape::frame::encoding;
     let bytes = std::fs::read(from).unwrap();
     let header = u32::from_le_bytes(bytes[10..14].try_into().unwrap()) as usize;
-    let (head, mut rest) = bytes.split_at(PREAMBLE_BYTES + header);
+    let (head, mut rest) = bytes.split_at(PREAMBLE_BYTES + header + CHECK_BYTES);
     let mut out = std::fs::File::create(to).unwrap();
     out.write_all(head).unwrap();
     while !rest.is_empty() {

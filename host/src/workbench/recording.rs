@@ -1,6 +1,6 @@
 //! Reading recordings. A file may be anybody's: nothing is believed of it, and what is allocated is bounded by what is there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -9,7 +9,9 @@ use std::path::Path;
 use bincode::error::DecodeError;
 
 pub use self::frames::{Frames, Stamped, connection};
-use crate::observe::recording::file::{BLOCK_HEAD_BYTES, BlockHead, Header, MAGIC, MAX_HEADER_BYTES, NOBODY, PREAMBLE_BYTES, check};
+use crate::observe::recording::file::{
+    BLOCK_HEAD_BYTES, BlockHead, CHECK_BYTES, Header, MAGIC, MAX_HEADER_BYTES, NOBODY, PREAMBLE_BYTES, check,
+};
 use crate::policy::tape::frame::{End, Frame, MAX_FRAME_BYTES, SCHEMA, Version, encoding, fixed};
 use crate::policy::tape::records::{EndpointRecord, PortRecord};
 
@@ -45,7 +47,7 @@ pub enum Ending {
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
     /// It cannot be read at all.
-    #[error("{0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
     /// It is something else.
     #[error("this is not a recording: it begins with other bytes than `pointsman run --record` writes")]
@@ -68,11 +70,9 @@ pub enum Unreadable {
 
 #[derive(Clone, Copy)]
 struct Block {
-    worker: u16,
+    head: BlockHead,
     /// Of its frames.
     offset: u64,
-    length: u32,
-    check: u32,
 }
 
 /// Where the frames of a kind stand, by their numbers, which count from 0.
@@ -142,8 +142,23 @@ impl Recording {
     /// As `plan`.
     pub fn port(&self, number: u32) -> Result<PortRecord, Unreadable> {
         match self.common(&self.ports, number, "port")? {
-            (Frame::Port { record, .. }, _) => Ok(record),
+            (Frame::Port { record, .. }, offset) => {
+                // What is made of a port is as long as its list: no endpoint stands in it twice.
+                let distinct: BTreeSet<u32> = record.endpoints.iter().copied().collect();
+                if distinct.len() < record.endpoints.len() {
+                    return Err(damaged(offset, "a Service port that has an endpoint twice"));
+                }
+                Ok(record)
+            }
             (_, offset) => Err(damaged(offset, "another frame than its number says")),
+        }
+    }
+
+    /// Frames that were lost, as its end counts them; 0 where it was cut off.
+    pub fn lost(&self) -> u64 {
+        match &self.ending {
+            Ending::End(end) => end.lost,
+            Ending::CutOff(_) => 0,
         }
     }
 
@@ -179,7 +194,7 @@ impl Recording {
                 self.ending = Ending::CutOff(offset);
                 return Ok(());
             }
-            let block = Block { worker: head.worker, offset: frames_at, length: head.length, check: head.check };
+            let block = Block { head, offset: frames_at };
             offset = frames_at + u64::from(head.length);
             if head.worker != NOBODY {
                 self.blocks.push(block);
@@ -216,8 +231,8 @@ impl Recording {
 
     /// The frames of a block, as they were written.
     fn block(&self, block: Block) -> Result<Vec<u8>, Unreadable> {
-        let frames = read(&self.file, block.offset, block.length as usize)?;
-        if check(&frames) != block.check {
+        let frames = read(&self.file, block.offset, block.head.length as usize)?;
+        if BlockHead::of(block.head.worker, &frames) != block.head {
             return Err(damaged(block.offset, "its bytes are not those that were written"));
         }
         Ok(frames)
@@ -252,10 +267,15 @@ fn header(file: &File, bytes: u64) -> Result<(Header, u64), Unreadable> {
     }
     let length = u32::from_le_bytes([*l0, *l1, *l2, *l3]);
     let at = PREAMBLE_BYTES as u64;
-    if length > MAX_HEADER_BYTES || at + u64::from(length) > bytes {
+    let end = at + u64::from(length) + CHECK_BYTES as u64;
+    if length > MAX_HEADER_BYTES || end > bytes {
         return Err(damaged(at, &format!("a header of {length} bytes")));
     }
-    let header = read(file, at, length as usize)?;
+    let mut header = read(file, at, length as usize + CHECK_BYTES)?;
+    let found = header.split_off(length as usize);
+    if found != check(&[&preamble, &header]).to_le_bytes() {
+        return Err(damaged(at, "the header's bytes are not those that were written"));
+    }
     let (header, used): (Header, usize) =
         bincode::decode_from_slice(&header, fixed()).map_err(|error| damaged(at, &format!("the header: {error}")))?;
     if used != length as usize {
@@ -264,7 +284,7 @@ fn header(file: &File, bytes: u64) -> Result<(Header, u64), Unreadable> {
     if header.workers.len() >= usize::from(NOBODY) || header.sample == 0 {
         return Err(damaged(at, "the header: an impossible number of workers, or a sample of none"));
     }
-    Ok((header, at + u64::from(length)))
+    Ok((header, end))
 }
 
 fn read(file: &File, offset: u64, length: usize) -> Result<Vec<u8>, Unreadable> {

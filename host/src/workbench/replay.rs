@@ -49,12 +49,22 @@ pub fn replay(recording: &Recording, sandbox: &Arc<Sandbox>, components: &Compon
     let policies = components.load_all(recording, sandbox)?;
     let mut tallies: BTreeMap<u32, Tally> = policies.keys().map(|version| (*version, Tally::default())).collect();
     let mut doubts = doubts(recording);
+    let (mut lost, mut overdue) = (0_u64, 0);
     for index in 0..recording.header.workers.len() as u16 {
         let mut worker = worker::Worker::new(index, recording, &policies, &mut tallies);
         for stamped in recording.frames(index) {
             worker.step(&stamped?)?;
         }
         doubts.extend(worker.doubts());
+        lost = lost.saturating_add(worker.lost());
+        overdue += worker.overdue();
+    }
+    if let Some(unmarked) = recording.lost().checked_sub(lost).filter(|unmarked| *unmarked > 0) {
+        doubts.push(format!("{unmarked} frames were lost at its end: the disk could not keep up"));
+    }
+    let left_out: u64 = tallies.values().map(|tally| tally.left_out).sum();
+    if left_out > overdue {
+        doubts.push(format!("{} calls could not be made again: their instances or connections are not in it", left_out - overdue));
     }
     Ok(report(recording, &policies, tallies, doubts))
 }
@@ -97,21 +107,21 @@ fn report(
     } else {
         notes.extend(doubts.into_iter().map(|doubt| format!("approximate, because {doubt}")));
     }
-    notes.extend(ending(recording));
+    notes.extend(ending(recording, "replayed"));
     let verdict = if cases.iter().any(|case| case.verdict == Verdict::Fails) { Verdict::Fails } else { Verdict::Holds };
     let metrics = whole.metrics();
     Report { schema: SCHEMA.to_owned(), kind: Kind::Replay, subjects, seed: None, verdict, cases, metrics, plots: Vec::new(), notes }
 }
 
 /// What is to be said of a recording that is shorter than the life of its host.
-fn ending(recording: &Recording) -> Option<String> {
+pub(super) fn ending(recording: &Recording, used: &str) -> Option<String> {
     match &recording.ending {
         super::recording::Ending::End(end) if end.full => {
-            Some("the recording reached its limit of bytes: it was replayed as far as it goes".to_owned())
+            Some(format!("the recording reached its limit of bytes: it was {used} as far as it goes"))
         }
         super::recording::Ending::End(_) => None,
         super::recording::Ending::CutOff(offset) => {
-            Some(format!("the recording was cut off after byte {offset}: it was replayed as far as it goes"))
+            Some(format!("the recording was cut off after byte {offset}: it was {used} as far as it goes"))
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The outside of a recording: its head, and the blocks that hold the frames.
 //!
-//! A file is `MAGIC`, the schema (`u16`), the length of the header (`u32`), the header, and blocks until its end. A block is the worker whose
-//! frames it holds (`u16`; `NOBODY`: what all refer to), the length of its frames in bytes (`u32`), the lower half of their xxh64 with seed 0
-//! (`u32`), and the frames, none of which spans two blocks. Integers are little-endian.
+//! A file is `MAGIC`, the schema (`u16`), the length of the header (`u32`), the header, a check of all that (`u32`), and blocks until its end. A
+//! block is the worker whose frames it holds (`u16`; `NOBODY`: what all refer to), the length of its frames in bytes (`u32`), a check of both and
+//! of the frames (`u32`), and the frames, none of which spans two blocks. A check is the lower half of the xxh64 with seed 0. Integers are
+//! little-endian.
 
 use bincode::{Decode, Encode};
 use serde::Serialize;
@@ -100,6 +101,9 @@ pub const BLOCK_HEAD_BYTES: usize = 10;
 /// Bytes before the header.
 pub const PREAMBLE_BYTES: usize = MAGIC.len() + 2 + 4;
 
+/// Bytes of a check.
+pub const CHECK_BYTES: usize = 4;
+
 impl Header {
     /// The head of a file.
     ///
@@ -113,6 +117,7 @@ impl Header {
         head.extend(SCHEMA.to_le_bytes());
         head.extend(length.to_le_bytes());
         head.extend(header);
+        head.extend(check(&[&head]).to_le_bytes());
         Ok(head)
     }
 }
@@ -120,7 +125,8 @@ impl Header {
 impl BlockHead {
     /// Of these frames.
     pub fn of(worker: u16, frames: &[u8]) -> Self {
-        Self { worker, length: frames.len() as u32, check: check(frames) }
+        let length = frames.len() as u32;
+        Self { worker, length, check: check(&[&worker.to_le_bytes(), &length.to_le_bytes(), frames]) }
     }
 
     /// As it stands in the file.
@@ -143,9 +149,11 @@ impl BlockHead {
     }
 }
 
-/// What tells frames from what a disk made of them.
-pub fn check(frames: &[u8]) -> u32 {
-    xxhash_rust::xxh64::xxh64(frames, 0) as u32
+/// What tells these bytes from what a disk made of them.
+pub fn check(parts: &[&[u8]]) -> u32 {
+    let mut hash = xxhash_rust::xxh64::Xxh64::new(0);
+    parts.iter().for_each(|part| hash.update(part));
+    hash.digest() as u32
 }
 
 impl PolicyRecord {

@@ -202,6 +202,21 @@ fn a_disk_that_fails_ends_the_recording_and_nothing_else() {
 }
 
 #[test]
+fn nobody_else_may_read_a_recording() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("day.rec");
+    for before in [None, Some(0o644)] {
+        if let Some(mode) = before {
+            std::fs::write(&path, "older").unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        }
+        Recorder::create(&path, 1 << 30, terms(1), &header()).unwrap().close();
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{before:?}");
+    }
+}
+
+#[test]
 fn a_path_that_cannot_be_written_is_an_error_at_once() {
     let folder = tempfile::tempdir().unwrap();
     assert!(Recorder::create(folder.path(), 1 << 30, terms(1), &header()).is_err());

@@ -27,6 +27,7 @@ pub(super) struct Writer<W> {
     limit_bytes: u64,
     /// It failed, or is full.
     over: bool,
+    failed: bool,
     /// Frames that may not have reached the file yet.
     unflushed: u64,
     versions: BTreeSet<u32>,
@@ -66,6 +67,7 @@ impl<W: Write> Writer<W> {
             written: head.len() as u64,
             limit_bytes,
             over: false,
+            failed: false,
             unflushed: 0,
             versions: BTreeSet::new(),
             plans: Numbers::default(),
@@ -78,6 +80,9 @@ impl<W: Write> Writer<W> {
 
     pub(super) fn chunk(&mut self, chunk: Chunk) {
         if self.over {
+            if self.failed {
+                self.shared.count_lost(chunk.frames);
+            }
             return;
         }
         self.unflushed += chunk.frames;
@@ -196,7 +201,11 @@ impl<W: Write> Writer<W> {
             return Ok(());
         }
         let bytes = (BLOCK_HEAD_BYTES + frames.len()) as u64;
-        if frames.len() > MAX_FRAME_BYTES || self.written + bytes + END_BYTES > self.limit_bytes {
+        if frames.len() > MAX_FRAME_BYTES {
+            tracing::warn!("the recording ends here, after {} bytes: a plan is larger than the {MAX_FRAME_BYTES} that fit", self.written);
+            return self.write_end(true);
+        }
+        if self.written + bytes + END_BYTES > self.limit_bytes {
             tracing::warn!("the recording has reached its limit (--record-limit) and ends here, after {} bytes", self.written);
             return self.write_end(true);
         }
@@ -218,7 +227,7 @@ impl<W: Write> Writer<W> {
 
     fn fail(&mut self, error: &io::Error) {
         tracing::error!("the recording cannot be written and ends here: {error}; connections are served as before");
-        self.over = true;
+        (self.over, self.failed) = (true, true);
         self.shared.count_lost(self.unflushed);
         self.shared.stop();
     }

@@ -9,7 +9,7 @@ use super::records::{EndpointRecord, NodeRecord, Pair, PortRecord};
 use crate::policy::contract::{self, Fault, OutcomeKind, StageKind};
 
 /// The version of everything in a recording. A reader refuses any other.
-pub const SCHEMA: u16 = 1;
+pub const SCHEMA: u16 = 2;
 
 /// Bytes of one frame, and of what a reader will allocate for it. The largest is a plan: `policy-planner-answer-size`, 16 MiB by default.
 pub const MAX_FRAME_BYTES: usize = 64 << 20;

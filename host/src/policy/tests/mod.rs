@@ -7,6 +7,7 @@ mod reexports;
 mod refusals;
 mod shadows;
 mod swaps;
+mod tapes;
 mod twins;
 
 use std::sync::{Arc, LazyLock};

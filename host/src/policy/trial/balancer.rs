@@ -73,16 +73,15 @@ impl Trial {
     }
 
     fn adopt(&mut self, worker: usize) -> Result<(), Fault> {
-        let (plan, service) = (Arc::clone(&self.plan), self.port.id);
-        let instance = match &mut self.workers[worker].instance {
+        let Seat { instance, table, .. } = &mut self.workers[worker];
+        let instance = match instance {
             Some(instance) if !instance.is_dead() => instance,
             // A new one adopts by itself.
             _ => return self.instance(worker).map(drop),
         };
-        let adopted = instance.adopt_set(service, 0, &plan);
+        instance.set_table(table);
+        let adopted = instance.adopt_set(self.port.id, 0, &self.plan);
         self.spent.adopt = instance.last_fuel();
-        let table = Arc::clone(&self.workers[worker].table);
-        self.instance(worker)?.set_table(&table);
         adopted
     }
 

@@ -104,6 +104,13 @@ impl Installed {
         answer
     }
 
+    /// The tape has ended.
+    pub(super) fn off_tape(&mut self) {
+        if let Some(instance) = &mut self.instance {
+            instance.note_loads(false);
+        }
+    }
+
     /// What `load` answered in the last call, for a tape.
     #[cold]
     pub(super) fn take_loads(&mut self) -> Vec<u32> {
@@ -230,9 +237,7 @@ impl Installed {
         }
         match made {
             Ok(mut instance) => {
-                if tape.is_some() {
-                    instance.note_loads();
-                }
+                instance.note_loads(tape.is_some());
                 instance.set_table(table);
                 self.instance = Some(instance);
             }

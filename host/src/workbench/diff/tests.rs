@@ -31,8 +31,9 @@ fn recorded(path: &Path, balancer: &str) {
 }
 
 fn compared(path: &Path, a: Option<&str>, b: &str, closed_loop: bool) -> Report {
-    let candidate = |name| Candidate { name, bytes: component(name) };
-    let comparison = Comparison { a: a.map(candidate), b: Candidate { name: b, bytes: component(b) }, closed_loop };
+    let candidate = |name| Candidate { name, bytes: component(name), runtime: Runtime::Normal };
+    let comparison =
+        Comparison { a: a.map(candidate), b: Candidate { name: b, bytes: component(b), runtime: Runtime::Normal }, closed_loop };
     diff(&open(path), &SANDBOX, &comparison).unwrap()
 }
 
@@ -112,7 +113,7 @@ fn disruption_is_told_from_collateral() {
 fn what_is_no_balancer_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     recorded(&file(&folder), "maglev");
-    let b = Candidate { name: "kubernetes", bytes: component("kubernetes") };
+    let b = Candidate { name: "kubernetes", bytes: component("kubernetes"), runtime: Runtime::Normal };
     let error = diff(&open(&file(&folder)), &SANDBOX, &Comparison { a: None, b, closed_loop: false }).unwrap_err();
     assert_eq!(error.to_string(), "kubernetes is a traffic-policy: only balancers can be compared on recorded connections");
 }

@@ -18,6 +18,8 @@ pub(super) struct World<'a> {
     views: BTreeMap<(u16, u32), Arc<Seen>>,
     /// By number, as long as a worker goes by it.
     known: HashMap<u32, Weak<Seen>>,
+    /// The same of endpoints, which many ports may have.
+    endpoints: HashMap<u32, Weak<EndpointRecord>>,
 }
 
 /// A Service port in some generations.
@@ -26,7 +28,7 @@ pub(super) struct Seen {
     pub(super) number: u32,
     pub(super) record: PortRecord,
     /// By slot.
-    pub(super) endpoints: Vec<EndpointRecord>,
+    pub(super) endpoints: Vec<Arc<EndpointRecord>>,
     keys: Vec<Arc<str>>,
 }
 
@@ -46,7 +48,7 @@ impl Seen {
 
 impl<'a> World<'a> {
     pub(super) fn new(recording: &'a Recording) -> Self {
-        Self { recording, nodes: BTreeMap::new(), views: BTreeMap::new(), known: HashMap::new() }
+        Self { recording, nodes: BTreeMap::new(), views: BTreeMap::new(), known: HashMap::new(), endpoints: HashMap::new() }
     }
 
     pub(super) fn node(&mut self, worker: u16, node: &Node) {
@@ -71,7 +73,7 @@ impl<'a> World<'a> {
             Some(seen) => seen,
             None => {
                 let record = self.recording.port(number)?;
-                let endpoints: Vec<_> = record.endpoints.iter().map(|at| self.recording.endpoint(*at)).collect::<Result<_, _>>()?;
+                let endpoints: Vec<_> = record.endpoints.iter().map(|number| self.endpoint(*number)).collect::<Result<_, _>>()?;
                 let keys = endpoints.iter().map(|endpoint| endpoint.key.as_str().into()).collect();
                 let seen = Arc::new(Seen { number, record, endpoints, keys });
                 self.known.insert(number, Arc::downgrade(&seen));
@@ -80,6 +82,15 @@ impl<'a> World<'a> {
         };
         self.views.insert((worker, service), Arc::clone(&seen));
         Ok(Some(seen))
+    }
+
+    fn endpoint(&mut self, number: u32) -> Result<Arc<EndpointRecord>, Unreadable> {
+        if let Some(known) = self.endpoints.get(&number).and_then(Weak::upgrade) {
+            return Ok(known);
+        }
+        let endpoint = Arc::new(self.recording.endpoint(number)?);
+        self.endpoints.insert(number, Arc::downgrade(&endpoint));
+        Ok(endpoint)
     }
 
     pub(super) fn seen(&self, worker: u16, service: u32) -> Option<Arc<Seen>> {

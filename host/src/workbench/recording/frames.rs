@@ -4,6 +4,9 @@ use super::{Block, Recording, Unreadable, damaged, decode};
 use crate::policy::contract;
 use crate::policy::tape::frame::{self, Frame};
 
+/// Numbers of Service ports are given out from 0, and those that are free first: no host has so many.
+const MAX_SERVICE_PORTS: u32 = 1 << 20;
+
 /// Reads the frames of one worker, block by block.
 pub struct Frames<'a> {
     recording: &'a Recording,
@@ -34,7 +37,7 @@ pub struct Stamped {
 
 impl<'a> Frames<'a> {
     pub(super) fn new(recording: &'a Recording, worker: u16) -> Self {
-        let of_worker: OfWorker = Box::new(move |block| block.worker == worker);
+        let of_worker: OfWorker = Box::new(move |block| block.head.worker == worker);
         let blocks = recording.blocks.iter().filter(of_worker);
         Self { recording, blocks, offset: 0, bytes: Vec::new(), at: 0, now_ms: 0, connections: 0, failed: false }
     }
@@ -51,12 +54,18 @@ impl<'a> Frames<'a> {
         match &frame {
             Frame::Service { since_ms, .. } | Frame::Ended { since_ms, .. } | Frame::Report { since_ms, .. } => self.pass(*since_ms),
             Frame::Connection(connection) => self.pass(connection.since_ms),
-            Frame::Fate { again: None, .. } => self.connections += 1,
+            Frame::Fate { again: None, .. } => {
+                let next = self.connections.checked_add(1);
+                self.connections = next.ok_or_else(|| damaged(offset, "more connections than can be counted"))?;
+            }
             Frame::Lost { now_ms, connections, .. } => (self.now_ms, self.connections) = (*now_ms, *connections),
             Frame::Version(_) | Frame::Plan { .. } | Frame::Endpoint { .. } | Frame::Port { .. } | Frame::End(_) => {
                 return Err(damaged(offset, "a frame of nobody's in a worker's block"));
             }
             _ => {}
+        }
+        if matches!(&frame, Frame::Service { service, .. } if *service >= MAX_SERVICE_PORTS) {
+            return Err(damaged(offset, &format!("a Service port beyond the {MAX_SERVICE_PORTS} that there may be")));
         }
         if let Frame::Fate { again: Some(back), .. } | Frame::Ended { back, .. } = &frame
             && *back >= self.connections

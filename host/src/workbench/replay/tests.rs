@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::Path;
 
 use super::*;
-use crate::policy::tape::frame::{Answer, Bits, Client, Frame};
+use crate::policy::tape::frame::{Answer, Bits, Client, Failure, Frame};
 use crate::policy::tape::{Clients, PseudonymKey, Terms};
 use crate::workbench::fixture::{BALANCERS, SANDBOX, all, component, day, file, open, rewrite};
 
@@ -136,6 +136,50 @@ fn a_worker_in_the_middle_of_its_life_is_approximate() {
     recording.header.workers[1].fresh = false;
     let report = replay(&recording, &SANDBOX, &given()).unwrap();
     assert!(report.notes[0].contains("in the middle of the life of worker 1"), "{:?}", report.notes);
+}
+
+#[test]
+fn what_cannot_be_made_again_is_not_called_exact() {
+    // An instance that is not in it: nothing can be asked of it.
+    let report = changed(&mut |frame| {
+        if let Frame::Instance { failed, version: 2, .. } = frame {
+            *failed = Some(Failure::HostLimit);
+        }
+    });
+    assert!(metric(&report, "left-out") > 0);
+    assert!(report.notes[0].contains("calls could not be made again"), "{:?}", report.notes);
+    // Losses that only the end knows of.
+    let report = changed(&mut |frame| {
+        if let Frame::End(end) = frame {
+            end.lost = 5;
+        }
+    });
+    assert_eq!(report.notes, ["approximate, because 5 frames were lost at its end: the disk could not keep up"]);
+}
+
+#[test]
+fn impossible_frames_are_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    day(&file(&folder), all());
+    let other = folder.path().join("other.rec");
+    let refused = |edit: &mut dyn FnMut(&mut Frame)| {
+        rewrite(&file(&folder), &other, edit);
+        replay(&open(&other), &SANDBOX, &given()).unwrap_err().to_string()
+    };
+    let unknown = refused(&mut |frame| {
+        if let Frame::Group { version, .. } = frame {
+            *version = 99;
+        }
+    });
+    assert!(unknown.contains("version 99 is referred to, and not in it"), "{unknown}");
+    let mut lost = 0;
+    let overflow = refused(&mut |frame| {
+        if matches!(frame, Frame::Loads { .. }) && lost < 2 {
+            lost += 1;
+            *frame = Frame::Lost { frames: u64::MAX, now_ms: 0, connections: u64::MAX };
+        }
+    });
+    assert!(overflow.contains("more connections than can be counted"), "{overflow}");
 }
 
 #[test]

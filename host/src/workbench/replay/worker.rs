@@ -9,7 +9,7 @@ use crate::policy::LoadedPolicy;
 use crate::policy::contract::{Connection, Fault, Outcome, Setting};
 use crate::policy::replica::Replica;
 use crate::policy::tape::frame::{Answer, Failure, Frame, Verdict};
-use crate::workbench::recording::{Recording, Stamped, connection};
+use crate::workbench::recording::{Recording, Stamped, Unreadable, connection};
 
 pub(super) struct Worker<'a> {
     index: u16,
@@ -52,6 +52,16 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// Frames that are marked as missing.
+    pub(super) fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Calls that were left out because they ended by a deadline.
+    pub(super) fn overdue(&self) -> u64 {
+        self.overdue
+    }
+
     /// Why the replay of this worker is not exact.
     pub(super) fn doubts(&self) -> Vec<String> {
         let mut doubts = Vec::new();
@@ -66,6 +76,10 @@ impl<'a> Worker<'a> {
     }
 
     pub(super) fn step(&mut self, stamped: &Stamped) -> Result<(), ReplayError> {
+        if let Some(version) = version_of(&stamped.frame).filter(|version| !self.policies.contains_key(version)) {
+            let what = format!("version {version} is referred to, and not in it");
+            return Err(Unreadable::Damaged { offset: stamped.offset, what }.into());
+        }
         match &stamped.frame {
             Frame::Loads { answers } => {
                 self.loads.clone_from(answers);
@@ -73,7 +87,7 @@ impl<'a> Worker<'a> {
             }
             Frame::Connection(of) => self.connection = Some(connection(of, stamped.now_ms)),
             Frame::Lost { frames, .. } => {
-                self.lost += frames;
+                self.lost = self.lost.saturating_add(*frames);
                 self.connection = None;
             }
             Frame::Instance { version, seed, node, settings, failed } => {
@@ -143,7 +157,7 @@ impl<'a> Worker<'a> {
     ) {
         let loads = std::mem::take(&mut self.loads);
         if failed == Some(Failure::Deadline) {
-            self.overdue(version);
+            self.leave_out(version);
             return;
         }
         let place = self.place(stamped);
@@ -174,7 +188,7 @@ impl<'a> Worker<'a> {
     ) {
         let loads = std::mem::take(&mut self.loads);
         if recorded.is_overdue() {
-            self.overdue(version);
+            self.leave_out(version);
             return;
         }
         let place = self.place(stamped);
@@ -198,7 +212,7 @@ impl<'a> Worker<'a> {
     }
 
     /// The instance was stopped in the middle of a call, at a place that only that machine knows: it is gone, as it was then.
-    fn overdue(&mut self, version: u32) {
+    fn leave_out(&mut self, version: u32) {
         self.overdue += 1;
         self.instances.remove(&version);
         if let Some(tally) = self.tallies.get_mut(&version) {
@@ -252,6 +266,20 @@ impl Overdue for Answer {
 impl Overdue for Verdict {
     fn is_overdue(&self) -> bool {
         *self == Self::Failed(Failure::Deadline)
+    }
+}
+
+/// The version that a frame is about.
+fn version_of(frame: &Frame) -> Option<u32> {
+    match frame {
+        Frame::Instance { version, .. }
+        | Frame::Adopt { version, .. }
+        | Frame::Forget { version, .. }
+        | Frame::Report { version, .. }
+        | Frame::Group { version, .. }
+        | Frame::Subset { version, .. }
+        | Frame::Pick { version, .. } => Some(*version),
+        _ => None,
     }
 }
 
