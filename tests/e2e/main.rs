@@ -13,6 +13,7 @@ mod load;
 mod mistakes;
 mod nodes;
 mod oci;
+mod pages;
 mod pods;
 mod projects;
 mod readiness;
