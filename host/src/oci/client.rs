@@ -166,9 +166,8 @@ async fn upload(session: &mut Session<'_>, reference: &Reference, blob: &Bytes) 
     if begun.status != StatusCode::ACCEPTED {
         return Err(session.failed(&url, reference.repository(), &begun));
     }
-    let protocol = |said: String| Error::Protocol { url: url.clone(), said };
-    let location = begun.header("location").ok_or_else(|| protocol("an upload without its Location".to_owned()))?;
-    let url = url.join(location).map_err(protocol)?;
+    let said = || Error::Protocol { url: url.clone(), said: "an upload without its Location".to_owned() };
+    let url = session.follow(&url, begun.header("location").ok_or_else(said)?)?;
     let mut put = Request::new(Method::PUT, url.clone().with("digest", &wanted), MAX_WORDS, BLOB_TIMEOUT);
     put = put.header(CONTENT_TYPE, "application/octet-stream")?;
     put.body = blob.clone();

@@ -29,6 +29,7 @@ pub(super) struct Session<'a> {
     reference: &'a Reference,
     rights: Rights,
     base: Url,
+    plain_http: bool,
     found: Found,
     authorization: Option<HeaderValue>,
 }
@@ -51,7 +52,7 @@ impl<'a> Session<'a> {
             url = base(false)?;
         }
         let found = options.logins.find(reference)?;
-        Ok(Self { reference, rights, base: url, found, authorization: None })
+        Ok(Self { reference, rights, base: url, plain_http: options.plain_http, found, authorization: None })
     }
 
     /// `/v2/REPOSITORY/…`
@@ -86,9 +87,14 @@ impl<'a> Session<'a> {
         for _ in 0..=MAX_REDIRECTS {
             let answer = self.ask(&request).await?;
             let Some(location) = answer.header("location").filter(|_| FOLLOWED.contains(&answer.status)) else { return Ok(answer) };
-            request.url = request.url.join(location).map_err(|said| Error::Protocol { url: request.url.clone(), said })?;
+            request.url = self.follow(&request.url, location)?;
         }
         Err(Error::Protocol { url: request.url, said: format!("with more than {MAX_REDIRECTS} redirects") })
+    }
+
+    /// Where a `Location` leads from there.
+    pub(super) fn follow(&self, from: &Url, location: &str) -> Result<Url, Error> {
+        from.join(location, self.plain_http).map_err(|said| Error::Protocol { url: from.clone(), said })
     }
 
     async fn send(&self, request: &Request) -> Result<Answer, Error> {
@@ -106,8 +112,8 @@ impl<'a> Session<'a> {
     /// A token from where the registry says that there are some.
     async fn token(&self, realm: &str, service: Option<String>, scope: Option<String>) -> Result<String, Error> {
         let realm = Url::parse(realm).map_err(|why| self.denied(format!("of the place where tokens are, {why}")))?;
-        // The password goes there: not in the clear, unless it would go to the registry in the clear.
-        if self.base.tls && !realm.tls {
+        // The password goes there.
+        if !self.base.may_lead_to(&realm, self.plain_http) {
             return Err(self.denied(format!("it gives out tokens at {realm}, without TLS")));
         }
         let scope = match (self.rights, scope) {

@@ -143,6 +143,32 @@ async fn a_password_is_sent_where_it_is_wanted_and_not_twice_in_vain() {
     assert_eq!(fake.lines().len() - asked, 2, "without and with the password, once each");
 }
 
+/// A registry of this machine without TLS leads nobody out of it without TLS: by the place of its tokens, by a redirect, by an upload's
+/// Location. The address stands for another host; that it is this one shows that nobody was there.
+#[tokio::test]
+async fn a_registry_without_tls_leads_out_of_this_machine_with_it_alone() {
+    let elsewhere = Fake::new(|_, _| plain(200, r#"{"token":"t"}"#)).await;
+    let away = format!("http://[::ffff:127.0.0.1]:{}", elsewhere.address.port());
+    let fake = Fake::new(move |_, seen| match (&seen.method, seen.path.as_str()) {
+        (_, path) if path.starts_with("/v2/team/tokens/") => {
+            with(plain(401, ""), "www-authenticate", &format!("Bearer realm=\"{away}/token\",service=\"r\""))
+        }
+        (_, path) if path.starts_with("/v2/team/redirect/") => with(plain(307, ""), "location", &format!("{away}/store")),
+        (&Method::POST, _) => with(plain(202, ""), "location", &format!("{away}/uploads/7")),
+        _ => plain(404, ""),
+    });
+    let fake = fake.await;
+    for (rest, words) in
+        [("team/tokens:1", "it gives out tokens at http://[::ffff:127.0.0.1]"), ("team/redirect:1", "goes on at http://[::ffff:")]
+    {
+        let said = said(client(alice()).pull(&reference(fake.address, rest), None).await);
+        assert!(said.contains(words) && said.contains("without TLS"), "{said}");
+    }
+    let said = said(client(alice()).push(&reference(fake.address, "team/uploads:1"), &artifact()).await);
+    assert!(said.contains("goes on at http://[::ffff:127.0.0.1]") && said.contains("which is not followed"), "{said}");
+    assert_eq!(elsewhere.lines().len(), 0);
+}
+
 /// Blobs are often kept in a store of somebody else's, which learns nothing of who asks.
 #[tokio::test]
 async fn a_store_that_a_registry_sends_to_is_not_told_who_asks() {
