@@ -1,5 +1,6 @@
 //! `pointsman policy push` and `pointsman policy pull`: policies to and from OCI registries.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
@@ -106,8 +107,15 @@ pub(super) async fn pull(args: PullArgs) -> anyhow::Result<()> {
 
 /// By whom a host pulls: as Docker's configuration says, and with TLS but for this machine.
 pub(super) fn puller(args: &PolicyArgs) -> Client {
-    let max_component_bytes = args.sandbox.policy_component_size.min(MAX_COMPONENT_BYTES as u64);
-    Client::new(Options { plain_http: false, logins: Logins::of_environment(), max_component_bytes })
+    let limits = args.sandbox.limits();
+    let bytes = |limits: &Limits| limits.component_bytes.min(MAX_COMPONENT_BYTES) as u64;
+    Client::new(Options {
+        plain_http: false,
+        logins: Logins::of_environment(),
+        max_component_bytes: bytes(&limits),
+        max_large_bytes: bytes(&limits.large()),
+        large: args.large_policy.iter().cloned().collect(),
+    })
 }
 
 /// What a host pulled before; none where no Service may name a policy by reference.
@@ -137,7 +145,9 @@ fn client(args: &RegistryArgs) -> anyhow::Result<Client> {
         }
         _ => Logins::of_environment(),
     };
-    Ok(Client::new(Options { plain_http: args.plain_http, logins, max_component_bytes: MAX_COMPONENT_BYTES as u64 }))
+    let max = MAX_COMPONENT_BYTES as u64;
+    let plain_http = args.plain_http;
+    Ok(Client::new(Options { plain_http, logins, max_component_bytes: max, max_large_bytes: max, large: BTreeSet::new() }))
 }
 
 /// Without the end of line that editors add.

@@ -6,6 +6,8 @@ mod answers;
 mod fake;
 mod rights;
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 
 use super::{Artifact, Cache, Client, Error, Login, Logins, Options, Pulled};
@@ -17,7 +19,11 @@ fn artifact() -> Artifact {
 }
 
 fn client(logins: Logins) -> Client {
-    Client::new(Options { plain_http: false, logins, max_component_bytes: 1 << 20 })
+    Client::new(options(logins))
+}
+
+fn options(logins: Logins) -> Options {
+    Options { plain_http: false, logins, max_component_bytes: 1 << 20, max_large_bytes: 2 << 20, large: BTreeSet::new() }
 }
 
 fn alice() -> Logins {
