@@ -162,6 +162,14 @@ async fn failures_say_what_they_are() {
 }
 
 #[tokio::test]
+async fn a_manifest_without_its_component_is_said_so() {
+    let made = artifact();
+    let fake = Fake::new(move |_, seen| if seen.path.contains("blobs") { plain(404, "") } else { store(&made, seen) }).await;
+    let said = said(pull(&reference(fake.address, "team/p:1")).await);
+    assert!(said.starts_with(&format!("{0} has no component of {0}/team/p:1@sha256:", fake.address)), "{said}");
+}
+
+#[tokio::test]
 async fn nobody_there_is_said_so() {
     let gone = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let said = said(pull(&reference(gone, "team/p:1")).await);

@@ -5,6 +5,7 @@
 mod answers;
 mod fake;
 mod rights;
+mod slowness;
 
 use std::collections::BTreeSet;
 
