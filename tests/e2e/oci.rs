@@ -222,6 +222,32 @@ fn a_registry_that_wants_a_password_gets_it() -> Result<()> {
     Ok(())
 }
 
+/// A login that Docker's configuration leaves to a program; the program is told the registry's name.
+#[test]
+fn a_program_that_keeps_passwords_is_asked() -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let desk = Desk::new("oci_helper", Guard::Password)?;
+    std::fs::write(desk.file("maglev.wasm"), bytes("maglev")?)?;
+    let address = desk.registry.address();
+    std::fs::create_dir(desk.file(".docker"))?;
+    std::fs::write(desk.file(".docker/config.json"), serde_json::json!({"credHelpers": {address.to_string(): "desk"}}).to_string())?;
+    let push = ["policy", "push", &desk.reference("team/maglev:1"), "maglev.wasm"];
+    let said = desk.complaint(&push)?;
+    contains(&said, &["does not let us push to team/maglev: 401", "docker-credential-desk", "No such file", "docker login"])?;
+
+    let program = desk.file("docker-credential-desk");
+    let answer = r#"{"Username": "alice", "Secret": "wonder"}"#;
+    let script = format!("#!/bin/sh\n[ \"$1\" = get ] && [ \"$(cat)\" = {address} ] || exit 1\necho '{answer}'\n");
+    std::fs::write(&program, script)?;
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
+    let path = format!("{}:{}", desk.home.path().display(), std::env::var("PATH")?);
+    let asking = |arguments: &[&str]| process::run(desk.command()?.env("PATH", &path).args(arguments));
+    let pinned = asking(&push)?.trim().to_owned();
+    asking(&["policy", "pull", &pinned, "-o", "copy.wasm"])?;
+    ensure!(std::fs::read(desk.file("copy.wasm"))? == bytes("maglev")?, "other bytes");
+    Ok(())
+}
+
 /// Certificates are checked, also on this machine, where a registry without TLS would do.
 #[test]
 fn a_certificate_that_nobody_trusts_is_refused() -> Result<()> {

@@ -66,16 +66,7 @@ impl Url {
     /// With one more parameter in the query.
     pub(super) fn with(mut self, name: &str, value: &str) -> Self {
         self.path.push(if self.path.contains('?') { '&' } else { '?' });
-        self.path.push_str(name);
-        self.path.push('=');
-        for byte in value.bytes() {
-            // RFC 3986, "unreserved", and what it allows in a query and registries write plainly.
-            if byte.is_ascii_alphanumeric() || b"-._~:/,".contains(&byte) {
-                self.path.push(char::from(byte));
-            } else {
-                self.path.push_str(&format!("%{byte:02X}"));
-            }
-        }
+        self.path.push_str(&parameter(name, value));
         self
     }
 
@@ -94,6 +85,20 @@ impl Url {
     pub(super) fn is_loopback(&self) -> bool {
         self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
+}
+
+/// As it stands in a query, and in a form.
+pub(super) fn parameter(name: &str, value: &str) -> String {
+    let mut text = format!("{name}=");
+    for byte in value.bytes() {
+        // RFC 3986, "unreserved", and what it allows in a query and registries write plainly.
+        if byte.is_ascii_alphanumeric() || b"-._~:/,".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
 }
 
 /// Without the query, which may carry signatures and tokens.

@@ -169,6 +169,35 @@ async fn a_registry_without_tls_leads_out_of_this_machine_with_it_alone() {
     assert_eq!(elsewhere.lines().len(), 0);
 }
 
+/// By the form of distribution's "OAuth2 Token Authentication". The token of the login goes nowhere else.
+#[tokio::test]
+async fn an_identity_token_is_exchanged_for_a_token() {
+    let made = artifact();
+    let fake = Fake::new(move |address, seen| match (&seen.method, seen.path.as_str(), seen.authorization()) {
+        (&Method::POST, "/token", None) if seen.body.ends_with(b"refresh_token=a%26b") => plain(200, r#"{"access_token":"alice"}"#),
+        (&Method::POST, "/token", None) => plain(400, r#"{"error":"invalid_grant"}"#),
+        (_, _, Some("Bearer alice")) => store(&made, seen),
+        (_, path, None) if path.contains("/old/") => with(plain(401, ""), "www-authenticate", "Basic realm=\"old\""),
+        _ => challenge(address, "pull"),
+    });
+    let fake = fake.await;
+    let holder = |token: &str| client(Logins::Given(Login::of_identity_token(token)));
+    let by_tag = reference(fake.address, "team/p:1");
+    assert_eq!(holder("a&b").pull(&by_tag, None).await.unwrap().component, artifact().component);
+    let seen = fake.seen();
+    let asked: Vec<_> = seen.iter().filter(|seen| seen.path.contains("/token")).collect();
+    let form = b"grant_type=refresh_token&service=a%20registry&client_id=pointsman&scope=repository:team/p:pull&refresh_token=a%26b";
+    assert_eq!((asked.len(), asked[0].content_type()), (1, Some("application/x-www-form-urlencoded")));
+    assert_eq!(asked[0].body, &form[..]);
+    let expired = said(holder("expired").pull(&by_tag, None).await);
+    assert!(
+        expired.contains("400 Bad Request; we have an identity token from a login") && expired.contains("docker login 127."),
+        "{expired}"
+    );
+    let basic = said(holder("a&b").pull(&reference(fake.address, "old/p:1"), None).await);
+    assert!(basic.contains("it wants a password, and the login is an identity token"), "{basic}");
+}
+
 /// Blobs are often kept in a store of somebody else's, which learns nothing of who asks.
 #[tokio::test]
 async fn a_store_that_a_registry_sends_to_is_not_told_who_asks() {
