@@ -26,7 +26,7 @@ const MAGIC: &[u8] = b"\0asm";
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "The registry")]
 pub struct RegistryArgs {
-    /// The user [default: as `docker login` or `podman login` left it in ~/.docker/config.json]
+    /// The user [default: as `docker login` left it in ~/.docker/config.json]
     #[arg(long, value_name = "USER", requires = "password_file")]
     pub username: Option<String>,
     /// The file with the user's password or token; - is standard input
