@@ -1,6 +1,7 @@
 //! J9: policies from a registry, a real one: pushed, pulled, named in annotations under traffic; and registries that are down, closed, or
 //! not to be trusted.
 
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -221,6 +222,32 @@ fn a_registry_that_wants_a_password_gets_it() -> Result<()> {
     Ok(())
 }
 
+/// A login that Docker's configuration leaves to a program; the program is told the registry's name.
+#[test]
+fn a_program_that_keeps_passwords_is_asked() -> Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let desk = Desk::new("oci_helper", Guard::Password)?;
+    std::fs::write(desk.file("maglev.wasm"), bytes("maglev")?)?;
+    let address = desk.registry.address();
+    std::fs::create_dir(desk.file(".docker"))?;
+    std::fs::write(desk.file(".docker/config.json"), serde_json::json!({"credHelpers": {address.to_string(): "desk"}}).to_string())?;
+    let push = ["policy", "push", &desk.reference("team/maglev:1"), "maglev.wasm"];
+    let said = desk.complaint(&push)?;
+    contains(&said, &["does not let us push to team/maglev: 401", "docker-credential-desk", "No such file", "docker login"])?;
+
+    let program = desk.file("docker-credential-desk");
+    let answer = r#"{"Username": "alice", "Secret": "wonder"}"#;
+    let script = format!("#!/bin/sh\n[ \"$1\" = get ] && [ \"$(cat)\" = {address} ] || exit 1\necho '{answer}'\n");
+    std::fs::write(&program, script)?;
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755))?;
+    let path = format!("{}:{}", desk.home.path().display(), std::env::var("PATH")?);
+    let asking = |arguments: &[&str]| process::run(desk.command()?.env("PATH", &path).args(arguments));
+    let pinned = asking(&push)?.trim().to_owned();
+    asking(&["policy", "pull", &pinned, "-o", "copy.wasm"])?;
+    ensure!(std::fs::read(desk.file("copy.wasm"))? == bytes("maglev")?, "other bytes");
+    Ok(())
+}
+
 /// Certificates are checked, also on this machine, where a registry without TLS would do.
 #[test]
 fn a_certificate_that_nobody_trusts_is_refused() -> Result<()> {
@@ -305,16 +332,52 @@ fn a_tag_is_looked_up_once() -> Result<()> {
 /// A registry that the operator has not named is not asked, and the event says by which flag it would be.
 #[test]
 fn a_registry_that_is_not_allowed_is_not_asked() -> Result<()> {
-    let desk = Desk::new("oci_not_allowed_registry", Guard::Nobody)?;
+    let mut desk = Desk::new("oci_not_allowed_registry", Guard::Nobody)?;
     let pinned = desk.push("team/maglev:1", "maglev")?;
     let site = desk.site("oci_not_allowed", &desk.reference("another-team"))?;
-    site.service(|service| service.annotation("balancer", &pinned))?;
-    let event = site.engine.event("about the registry", |event| event.to_string().contains("may not be pulled from"))?;
-    let flag = format!("--allow-policy-registry {}", desk.registry.address());
-    ensure!(event["severity"] == "error" && event["remedy"].as_str().is_some_and(|remedy| remedy.contains(&flag)), "{event}");
+    // In the registry's place, somebody with whom a connection stays until it is looked for.
+    let address = desk.registry.address();
+    desk.registry.stop();
+    let listener = TcpListener::bind(address)?;
+    listener.set_nonblocking(true)?;
+    for annotation in ["balancer", "balancer-shadow"] {
+        site.service(|service| service.annotation(annotation, &pinned))?;
+        let told =
+            |event: &Value| event.to_string().contains(&format!("/{annotation}]")) && event.to_string().contains("may not be pulled from");
+        let event = site.engine.event("about the registry", told)?;
+        let flag = format!("--allow-policy-registry {address}");
+        ensure!(event["severity"] == "error" && event["remedy"].as_str().is_some_and(|remedy| remedy.contains(&flag)), "{event}");
+    }
     load::in_a_row(site.address()?, 9).none_lost(9)?;
     ensure!(balancer(&site)?["digest"] == site.engine.digest("balancer", "round-robin")?.as_str());
+    let asked = listener.accept();
+    ensure!(asked.as_ref().is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock), "it was asked: {asked:?}");
     Ok(())
+}
+
+/// A balancer that is only tried may come from a registry, too: compared, then in charge of a share; and it is let go.
+#[test]
+fn a_candidate_may_be_in_a_registry() -> Result<()> {
+    let desk = Desk::new("oci_candidate_registry", Guard::Nobody)?;
+    let pinned = desk.push("team/maglev:1", "maglev")?;
+    let site = desk.site("oci_candidate", &desk.reference("team"))?;
+    let tried = || -> Result<Value> { site.engine.get("/shadow")?.json().map(|list: Value| list["shadows"][0]["digest"].clone()) };
+    site.service(|service| service.annotation("balancer-shadow", &pinned))?;
+    let maglev = site.engine.digest("balancer", "maglev")?;
+    poll::until("it to be compared", || Ok((tried()? == maglev.as_str()).then_some(())))?;
+    ensure!(site.engine.digest("balancer", &pinned)? == maglev, "it was the built-in one");
+    load::in_a_row(site.address()?, 9).none_lost(9)?;
+    site.service(|service| service.annotation("balancer-shadow", &pinned).annotation("balancer-canary", "100%"))?;
+    poll::until("it to decide", || Ok((balancer(&site)?["by"] == "canary").then_some(())))?;
+
+    // While the next one is not to be had, this one is tried on.
+    let other = desk.reference("another-team/maglev:1");
+    site.service(|service| service.annotation("balancer-shadow", &other))?;
+    let event = site.engine.event("about the registry", |event| event.to_string().contains("may not be pulled from"))?;
+    contains(&event.to_string(), &["balancer-shadow", &other, &format!("{pinned} is used instead")])?;
+    ensure!(site.engine.digest("balancer", &pinned).is_ok() && tried()? == maglev.as_str(), "it was let go");
+    site.service(|service| service)?;
+    poll::until("it to be let go", || Ok(site.engine.digest("balancer", &pinned).is_err().then_some(())))
 }
 
 /// While the registry is down, what the Service had goes on; when it is up again, the policy takes over by itself. A host that starts again
@@ -378,10 +441,13 @@ fn check_knows_what_was_pulled() -> Result<()> {
     let desk = Desk::new("oci_check", Guard::Nobody)?;
     let pinned = desk.push("team/maglev:1", "maglev")?;
     let service = pointsman_tests::manifest::Service::new("web").cluster_ip(desk.range.cluster_ip(10)).port("{port: 8080}");
-    std::fs::write(desk.file("service.yaml"), service.annotation("balancer", &pinned).yaml())?;
+    std::fs::write(desk.file("service.yaml"), service.annotation("balancer", &pinned).annotation("balancer-shadow", &pinned).yaml())?;
     let allowed = desk.registry.address().to_string();
     let check = ["check", "-f", "service.yaml", "--allow-policy-registry", &allowed, "--service-cidr", &desk.range.service_cidr()];
-    contains(&desk.run(&check)?, &["is not in the cache", &format!("pointsman policy pull {pinned}")])?;
+    let said = desk.run(&check)?;
+    contains(&said, &["is not in the cache, and this command opens no socket; round-robin is used instead", "; nobody is tried"])?;
+    contains(&said, &["/balancer]: ", "/balancer-shadow]: ", &format!("pointsman policy pull {pinned}")])?;
+    ensure!(!said.contains("service.yaml:1"), "a finding without the place of its annotation: {said}");
     desk.run(&["policy", "pull", &pinned])?;
     let said = desk.run(&check)?;
     ensure!(!said.contains("cache"), "{said}");

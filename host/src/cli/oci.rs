@@ -1,10 +1,12 @@
 //! `pointsman policy push` and `pointsman policy pull`: policies to and from OCI registries.
 
-use std::fs::File;
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail, ensure};
+use tempfile::NamedTempFile;
 
 use super::args::PolicyArgs;
 use crate::objects::reference::Reference;
@@ -24,7 +26,7 @@ const MAGIC: &[u8] = b"\0asm";
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "The registry")]
 pub struct RegistryArgs {
-    /// The user [default: as `docker login` or `podman login` left it in ~/.docker/config.json]
+    /// The user [default: as `docker login` left it in ~/.docker/config.json]
     #[arg(long, value_name = "USER", requires = "password_file")]
     pub username: Option<String>,
     /// The file with the user's password or token; - is standard input
@@ -60,7 +62,7 @@ pub struct PullArgs {
     /// Where from: a host, a repository, and a tag or a digest
     #[arg(value_name = "REFERENCE")]
     pub reference: Reference,
-    /// The file to write; one that is there is replaced [default: the repository's last part, with .wasm, if there is no such file]
+    /// The file to write; one that is there is replaced, a pipe or a device is written to [default: the repository's last part, with .wasm, if there is no such file]
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Where what was pulled is kept, as `run` has it [default: ~/.cache/pointsman]
@@ -88,26 +90,36 @@ pub(super) async fn push(args: PushArgs) -> anyhow::Result<()> {
 /// # Errors
 /// It is not to be had, or the file cannot be written.
 pub(super) async fn pull(args: PullArgs) -> anyhow::Result<()> {
-    let file = match args.output {
-        Some(file) => file,
-        None => {
-            let name = args.reference.repository().rsplit('/').next().unwrap_or_default();
-            let file = PathBuf::from(format!("{name}.wasm"));
-            ensure!(!file.exists(), "{} is there already: say -o {} to replace it, or another file", file.display(), file.display());
-            file
-        }
-    };
+    let name = args.reference.repository().rsplit('/').next().unwrap_or_default();
+    let file = args.output.clone().unwrap_or_else(|| PathBuf::from(format!("{name}.wasm")));
+    let there = || anyhow!("{} is there already: say -o {} to replace it, or another file", file.display(), file.display());
+    match &args.output {
+        Some(file) => ensure!(file != Path::new("-"), "-o -: standard output is for the reference; name a file"),
+        // Also a link that leads nowhere.
+        None => ensure!(file.symlink_metadata().is_err(), there()),
+    }
     let cache = cache(args.policy_cache.as_deref())?;
     let pulled = client(&args.registry)?.pull(&args.reference, cache.as_ref()).await?;
-    write(&file, &pulled.component).with_context(|| format!("writing {}", file.display()))?;
+    let written = if args.output.is_some() { replace(&file, &pulled.component) } else { create(&file, &pulled.component) };
+    written.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => there(),
+        _ => anyhow!(error).context(format!("writing {}", file.display())),
+    })?;
     writeln!(io::stderr(), "{} has {} bytes", file.display(), pulled.component.len())?;
     say(&pulled.reference)
 }
 
 /// By whom a host pulls: as Docker's configuration says, and with TLS but for this machine.
 pub(super) fn puller(args: &PolicyArgs) -> Client {
-    let max_component_bytes = args.sandbox.policy_component_size.min(MAX_COMPONENT_BYTES as u64);
-    Client::new(Options { plain_http: false, logins: Logins::of_environment(), max_component_bytes })
+    let limits = args.sandbox.limits();
+    let bytes = |limits: &Limits| limits.component_bytes.min(MAX_COMPONENT_BYTES) as u64;
+    Client::new(Options {
+        plain_http: false,
+        logins: Logins::of_environment(),
+        max_component_bytes: bytes(&limits),
+        max_large_bytes: bytes(&limits.large()),
+        large: args.large_policy.iter().cloned().collect(),
+    })
 }
 
 /// What a host pulled before; none where no Service may name a policy by reference.
@@ -137,7 +149,9 @@ fn client(args: &RegistryArgs) -> anyhow::Result<Client> {
         }
         _ => Logins::of_environment(),
     };
-    Ok(Client::new(Options { plain_http: args.plain_http, logins, max_component_bytes: MAX_COMPONENT_BYTES as u64 }))
+    let max = MAX_COMPONENT_BYTES as u64;
+    let plain_http = args.plain_http;
+    Ok(Client::new(Options { plain_http, logins, max_component_bytes: max, max_large_bytes: max, large: BTreeSet::new() }))
 }
 
 /// Without the end of line that editors add.
@@ -177,19 +191,77 @@ fn looked_at(component: &[u8]) -> anyhow::Result<Inspection> {
     Ok(inspection)
 }
 
-/// Beside its place and then into it, so that a host that watches the folder never sees a half.
-fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
+/// A file that is not there, not even since it was looked for.
+fn create(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    draft(file, bytes)?.persist_noclobber(file)?;
+    Ok(())
+}
+
+/// A file, or what stands in its place. What is no file, as a pipe or a device, is written to, and stays what it is.
+fn replace(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    // A link goes on to lead where it leads.
+    let file = fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
+    if fs::metadata(&file).is_ok_and(|metadata| !metadata.is_file()) {
+        return OpenOptions::new().write(true).open(&file)?.write_all(bytes);
+    }
+    draft(&file, bytes)?.persist(&file)?;
+    Ok(())
+}
+
+/// Beside its place, so that a host that watches the folder never sees a half.
+fn draft(file: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     use std::os::unix::fs::PermissionsExt;
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let permissions = std::fs::Permissions::from_mode(0o644);
+    let permissions = fs::Permissions::from_mode(0o644);
     let mut draft = tempfile::Builder::new().permissions(permissions).tempfile_in(folder)?;
     draft.write_all(bytes)?;
-    draft.persist(file)?;
-    Ok(())
+    Ok(draft)
 }
 
 /// Alone on standard output, so that a script can take it.
 fn say(reference: &Reference) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{reference}").and_then(|()| out.flush()).context("writing to standard output")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn what_was_not_asked_for_is_not_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("p.wasm");
+        create(&file, b"first").unwrap();
+        assert_eq!(create(&file, b"second").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&file).unwrap(), b"first");
+        let dangling = folder.path().join("link.wasm");
+        symlink("nowhere", &dangling).unwrap();
+        assert_eq!(create(&dangling, b"second").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert!(fs::symlink_metadata(&dangling).unwrap().is_symlink());
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2, "and nothing is left over");
+    }
+
+    #[test]
+    fn what_is_asked_for_stays_what_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link, pipe) = (folder.path().join("p.wasm"), folder.path().join("link.wasm"), folder.path().join("pipe"));
+        fs::write(&file, "before").unwrap();
+        symlink("p.wasm", &link).unwrap();
+        replace(&link, b"after").unwrap();
+        assert_eq!((fs::read(&file).unwrap(), fs::read_link(&link).unwrap()), (b"after".to_vec(), PathBuf::from("p.wasm")));
+
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let flags = nix::fcntl::OFlag::O_NONBLOCK.bits();
+        let mut reader = OpenOptions::new().read(true).custom_flags(flags).open(&pipe).unwrap();
+        replace(&pipe, b"through it").unwrap();
+        let mut read = Vec::new();
+        reader.read_to_end(&mut read).unwrap();
+        assert_eq!(read, b"through it");
+        assert!(fs::metadata(&pipe).unwrap().file_type().is_fifo());
+        assert!(replace(folder.path(), b"").is_err(), "a folder");
+    }
 }

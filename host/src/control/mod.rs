@@ -214,10 +214,11 @@ impl Controller {
         self.dirty.ports.extend(touched.map(|port| port.id));
     }
 
-    /// Whether a stage of any Service port asks for this policy, or goes on with it.
+    /// Whether a stage of any Service port asks for this policy, or goes on with it; being tried counts.
     pub fn uses_policy(&self, name: &str) -> bool {
         let names = |port: &PortState| {
-            let mut names = port.selector.names().chain(port.traffic_policy.names()).chain(port.balancer.names());
+            let balancers = port.balancer.names().chain(port.shadow.names());
+            let mut names = port.selector.names().chain(port.traffic_policy.names()).chain(balancers);
             names.any(|used| **used == *name)
         };
         self.ports.values().any(names)

@@ -27,7 +27,7 @@ impl References {
 
     /// Services say what they name.
     pub(super) fn name<'a>(&mut self, services: impl Iterator<Item = &'a ServiceOptions>) {
-        let policies = services.flat_map(|options| [&options.selector, &options.traffic_policy, &options.balancer]);
+        let policies = services.flat_map(|options| [&options.selector, &options.traffic_policy, &options.balancer, &options.shadow]);
         let names = policies.filter_map(|stage| stage.policy.as_deref()).filter(|name| Reference::is_meant(name));
         let mut before = std::mem::take(&mut self.named);
         for name in names {
@@ -85,6 +85,7 @@ impl References {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
+    use crate::objects::model::StageOptions;
 
     fn services(policies: &[&str]) -> Vec<ServiceOptions> {
         let service = |policy: &&str| {
@@ -119,6 +120,21 @@ mod tests {
         references.name(named.iter());
         assert_eq!(wanted(&references), Vec::<String>::new());
         assert_eq!(references.absent().len(), 2, "what became of each is known as long as it is named");
+    }
+
+    /// Whatever a Service names a policy for, a balancer that is only tried among it.
+    #[test]
+    fn every_stage_is_looked_at() {
+        let stages: [fn(&mut ServiceOptions) -> &mut StageOptions; 4] =
+            [|o| &mut o.selector, |o| &mut o.traffic_policy, |o| &mut o.balancer, |o| &mut o.shadow];
+        for (stage, at) in stages.into_iter().zip(0..) {
+            for (name, absence) in [("r.example/team/p:1", Absence::Awaited), ("r.example/other/p:1", Absence::NotAllowed)] {
+                let (mut references, mut options) = (references(true), ServiceOptions::default());
+                stage(&mut options).policy = Some(name.to_owned());
+                references.name([&options].into_iter());
+                assert_eq!(references.absent().get(name), Some(&absence), "{at} {name}");
+            }
+        }
     }
 
     #[test]

@@ -12,8 +12,8 @@ use super::tree::Field;
 
 /// What every annotation of ours begins with.
 pub(super) const PREFIX: &str = "pointsman.dev/";
-/// The stages that a Service may name a policy for.
-pub(super) const STAGES: [&str; 3] = ["selector", "traffic-policy", "balancer"];
+/// By which a Service may name a policy.
+pub(super) const POLICIES: [&str; 4] = ["selector", "traffic-policy", "balancer", SHADOW];
 /// What a Service may ask for, after [`PREFIX`].
 const SERVICE_KEYS: [&str; 11] = [
     "selector",
@@ -65,7 +65,7 @@ pub(super) fn service_options(annotations: &Labels, checks: &mut Checks<'_, '_>)
     }
     warn_of_missing_shadow(annotations, &options, checks);
     let stages = [&options.selector, &options.traffic_policy, &options.balancer, &options.shadow];
-    for (name, stage) in ["selector", "traffic-policy", "balancer", SHADOW].into_iter().zip(stages) {
+    for (name, stage) in POLICIES.into_iter().zip(stages) {
         let bytes: usize = stage.settings.iter().map(|(key, value)| key.len() + value.len()).sum();
         if bytes > MAX_SETTING_BYTES {
             checks.error(&field, format!("the settings {PREFIX}{name}.… have {bytes} bytes, {MAX_SETTING_BYTES} are allowed"), None);

@@ -33,8 +33,8 @@ impl Places<'_> {
     fn service(&mut self) {
         let spec = Field::SPEC;
         let (metadata, selector) = (Field::ROOT.key("metadata"), spec.key("selector"));
-        for stage in annotations::STAGES {
-            self.note(&metadata.key("annotations").key(&annotations::name(stage)));
+        for policy in annotations::POLICIES {
+            self.note(&metadata.key("annotations").key(&annotations::name(policy)));
         }
         self.note(&selector);
         self.note(&spec.key("clusterIP"));

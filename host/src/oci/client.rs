@@ -1,5 +1,6 @@
 //! Push and pull (OCI distribution specification 1.1, "Push" and "Pull"). Whatever is received is hashed before it is used.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -24,6 +25,10 @@ pub struct Options {
     pub logins: Logins,
     /// The largest component that is taken, in bytes.
     pub max_component_bytes: u64,
+    /// The same for those that bring a language runtime along.
+    pub max_large_bytes: u64,
+    /// References, as they were written, of such.
+    pub large: BTreeSet<String>,
 }
 
 /// Pushes and pulls policies.
@@ -52,12 +57,22 @@ impl Client {
         Self { options }
     }
 
-    /// What the cache has under a digest; nothing under a tag, which may have moved.
+    /// What the cache has under a digest; nothing under a tag, which may have moved. Whoever puts it in force refuses what is too large for
+    /// this name, with more words than that it is not there.
     pub fn cached(&self, reference: &Reference, cache: &Cache) -> Option<Pulled> {
+        self.kept(reference, cache, self.options.max_large_bytes)
+    }
+
+    fn kept(&self, reference: &Reference, cache: &Cache, limit: u64) -> Option<Pulled> {
         let manifest = cache.read(reference.digest()?, MAX_MANIFEST)?;
         let layer = component_of(&manifest).ok()?;
-        let component = cache.read(layer.digest, self.options.max_component_bytes)?;
+        let component = cache.read(layer.digest, limit)?;
         Some(Pulled { reference: reference.clone(), component })
+    }
+
+    fn limit(&self, reference: &Reference) -> u64 {
+        let Options { max_component_bytes, max_large_bytes, large, .. } = &self.options;
+        if large.contains(&reference.to_string()) { *max_large_bytes } else { *max_component_bytes }
     }
 
     /// The policy of this name: from the cache where that has it, else from the registry. A tag is looked up there in any case.
@@ -65,7 +80,8 @@ impl Client {
     /// # Errors
     /// It is not to be had, or not what it should be.
     pub async fn pull(&self, reference: &Reference, cache: Option<&Cache>) -> Result<Pulled, Error> {
-        let from_cache = |reference: &Reference| self.cached(reference, cache?);
+        let (asked, limit) = (reference, self.limit(reference));
+        let from_cache = |reference: &Reference| self.kept(reference, cache?, limit);
         if let Some(pulled) = from_cache(reference) {
             return Ok(pulled);
         }
@@ -83,17 +99,20 @@ impl Client {
         let reference = reference.pinned(digest(&manifest));
         let wrong = |why| Error::WrongArtifact { what: reference.to_string(), why };
         let layer = component_of(&manifest).map_err(wrong)?;
-        let what = format!("the component of {reference}");
-        let limit = self.options.max_component_bytes;
+        let what = format!("component of {reference}");
         if layer.bytes > limit {
-            return Err(Error::TooLarge { what, bytes: layer.bytes, limit });
+            let help = match layer.bytes <= self.options.max_large_bytes {
+                true => format!("; if it brings a language runtime along, start the host with --large-policy {asked}"),
+                false => String::new(),
+            };
+            return Err(Error::TooLarge { what: format!("the {what}"), bytes: layer.bytes, limit, help });
         }
         let url = session.url(&format!("blobs/{}", layer.digest));
         let answer = session.fetch(Request::new(Method::GET, url.clone(), layer.bytes, BLOB_TIMEOUT)).await?;
         if answer.status != StatusCode::OK {
             return Err(session.failed(&url, &what, &answer));
         }
-        let component = intact(what, layer.digest, answer.body)?;
+        let component = intact(format!("the {what}"), layer.digest, answer.body)?;
         if let Some(cache) = cache {
             cache.write(&manifest);
             cache.write(&component);
@@ -107,8 +126,8 @@ impl Client {
     /// The registry does not take it.
     pub async fn push(&self, reference: &Reference, artifact: &Artifact) -> Result<Digest, Error> {
         let made = artifact.digest();
-        if let Some(wanted) = reference.digest().filter(|wanted| *wanted != made) {
-            return Err(Error::Altered { what: "what is to be pushed".to_owned(), wanted, found: made });
+        if reference.digest().is_some_and(|wanted| wanted != made) {
+            return Err(Error::NamesAnother { reference: reference.to_string(), found: made });
         }
         let mut session = Session::open(&self.options, reference, Rights::Push).await?;
         for blob in [&artifact.component, &artifact.config] {
@@ -123,7 +142,7 @@ impl Client {
             return Err(session.failed(&url, reference.repository(), &answer));
         }
         match content_digest(&answer).filter(|found| *found != made) {
-            Some(found) => Err(Error::Altered { what: format!("the manifest, as {url} has it,"), wanted: made, found }),
+            Some(found) => Err(Error::Protocol { url, said: format!("that it has the digest {found} there, and {made} was pushed") }),
             None => Ok(made),
         }
     }
@@ -166,9 +185,8 @@ async fn upload(session: &mut Session<'_>, reference: &Reference, blob: &Bytes) 
     if begun.status != StatusCode::ACCEPTED {
         return Err(session.failed(&url, reference.repository(), &begun));
     }
-    let protocol = |said: String| Error::Protocol { url: url.clone(), said };
-    let location = begun.header("location").ok_or_else(|| protocol("an upload without its Location".to_owned()))?;
-    let url = url.join(location).map_err(protocol)?;
+    let said = || Error::Protocol { url: url.clone(), said: "an upload without its Location".to_owned() };
+    let url = session.follow(&url, begun.header("location").ok_or_else(said)?)?;
     let mut put = Request::new(Method::PUT, url.clone().with("digest", &wanted), MAX_WORDS, BLOB_TIMEOUT);
     put = put.header(CONTENT_TYPE, "application/octet-stream")?;
     put.body = blob.clone();

@@ -50,8 +50,16 @@ pub enum Error {
         /// Of what came.
         found: Digest,
     },
+    /// A push to a digest that is not the artifact's.
+    #[error("what is to be pushed has the digest {found}, and {reference} names another: leave that digest out, or push what has it")]
+    NamesAnother {
+        /// Where to.
+        reference: String,
+        /// Of what is to be pushed.
+        found: Digest,
+    },
     /// More than is taken.
-    #[error("{what} has {bytes} bytes, and at most {limit} are taken")]
+    #[error("{what} has {bytes} bytes, and at most {limit} are taken{help}")]
     TooLarge {
         /// Manifest or component, and where from.
         what: String,
@@ -59,6 +67,8 @@ pub enum Error {
         bytes: u64,
         /// The limit.
         limit: u64,
+        /// What to do about it, if anything.
+        help: String,
     },
     /// An answer that the protocol does not know here.
     #[error("{url} answers {said}")]

@@ -128,7 +128,7 @@ async fn spoken<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(stream: S, a
         let (head, body) = sender.send_request(request).await.map_err(failed)?.into_parts();
         let declared = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         let limit = if head.status.is_success() { limit } else { MAX_WORDS };
-        let too_large = |bytes| Error::TooLarge { what: url.to_string(), bytes, limit };
+        let too_large = |bytes| Error::TooLarge { what: url.to_string(), bytes, limit, help: String::new() };
         if let Some(bytes) = declared.filter(|bytes| method != Method::HEAD && *bytes > limit) {
             return Err(too_large(bytes));
         }

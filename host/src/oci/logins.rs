@@ -1,5 +1,5 @@
-//! Who we are at a registry: what the command line says, else the `auths` of Docker's configuration file, which `docker login` and
-//! `podman login` write.
+//! Who we are at a registry: what the command line says, else the `auths` of Docker's configuration file, which `docker login` writes, else
+//! the program that is named there.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,13 +11,17 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Deserialize;
 
 use super::error::Error;
+use super::helper::Helper;
 use crate::objects::reference::Reference;
 
-/// A user and what proves it.
+/// Somebody, and what proves it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Login {
-    username: String,
-    password: String,
+pub struct Login(Proof);
+
+#[derive(Clone, PartialEq, Eq)]
+enum Proof {
+    Password { username: String, password: String },
+    IdentityToken(String),
 }
 
 /// Where logins come from.
@@ -34,12 +38,18 @@ pub enum Logins {
 
 /// What a lookup found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) login: Option<Login>,
-    /// A program that would know it, and is not asked.
-    pub(super) helper: Option<String>,
+pub(super) enum Found {
+    #[default]
+    Nobody,
+    Login(Login),
+    /// A program that may know it, to be asked where the registry wants to know who asks.
+    Helper(Helper),
+    /// It was asked, and this came of it.
+    Unknown(String),
 }
 
+/// By which Docker's registry is asked.
+pub(super) const DOCKER_HUB: &str = "registry-1.docker.io";
 /// Bytes of a configuration file.
 const MAX_FILE: u64 = 1 << 20;
 
@@ -52,23 +62,43 @@ impl Login {
         if username.is_empty() || username.contains(':') || username.chars().chain(password.chars()).any(char::is_control) {
             return Err("a user's name is not empty and has no colon, and neither it nor the password has control characters".to_owned());
         }
-        Ok(Self { username: username.to_owned(), password: password.to_owned() })
+        Ok(Self(Proof::Password { username: username.to_owned(), password: password.to_owned() }))
     }
 
-    pub(super) fn username(&self) -> &str {
-        &self.username
+    /// What some registries leave with who has logged in, to have tokens for.
+    pub(super) fn of_identity_token(token: &str) -> Self {
+        Self(Proof::IdentityToken(token.to_owned()))
     }
 
-    /// As the header `Authorization` has it.
-    pub(super) fn basic(&self) -> String {
-        format!("Basic {}", BASE64_STANDARD.encode(format!("{}:{}", self.username, self.password)))
+    /// Where it is a user with a password.
+    pub(super) fn username(&self) -> Option<&str> {
+        match &self.0 {
+            Proof::Password { username, .. } => Some(username),
+            Proof::IdentityToken(_) => None,
+        }
+    }
+
+    /// Where it is none.
+    pub(super) fn identity_token(&self) -> Option<&str> {
+        match &self.0 {
+            Proof::Password { .. } => None,
+            Proof::IdentityToken(token) => Some(token),
+        }
+    }
+
+    /// As the header `Authorization` has it, of a user with a password.
+    pub(super) fn basic(&self) -> Option<String> {
+        match &self.0 {
+            Proof::Password { username, password } => Some(format!("Basic {}", BASE64_STANDARD.encode(format!("{username}:{password}")))),
+            Proof::IdentityToken(_) => None,
+        }
     }
 }
 
-/// Without the password.
+/// Without what proves it.
 impl fmt::Debug for Login {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Login({})", self.username)
+        write!(f, "Login({})", self.username().unwrap_or("an identity token"))
     }
 }
 
@@ -83,8 +113,8 @@ impl Logins {
     /// Who we are where this reference is.
     pub(super) fn find(&self, reference: &Reference) -> Result<Found, Error> {
         match self {
-            Self::Nobody => Ok(Found::default()),
-            Self::Given(login) => Ok(Found { login: Some(login.clone()), helper: None }),
+            Self::Nobody => Ok(Found::Nobody),
+            Self::Given(login) => Ok(Found::Login(login.clone())),
             Self::Docker(path) => in_file(path, reference),
         }
     }
@@ -104,6 +134,7 @@ struct Auth {
     auth: Option<String>,
     username: Option<String>,
     password: Option<String>,
+    identitytoken: Option<String>,
 }
 
 fn in_file(path: &Path, reference: &Reference) -> Result<Found, Error> {
@@ -111,27 +142,42 @@ fn in_file(path: &Path, reference: &Reference) -> Result<Found, Error> {
     let mut text = String::new();
     match std::fs::File::open(path).and_then(|file| file.take(MAX_FILE).read_to_string(&mut text)) {
         Ok(_) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::default()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Found::Nobody),
         Err(error) => return Err(failed(error.to_string())),
     }
     // The text of a parser's error would not show what stands there, but where: there are passwords in this file.
     let config: DockerConfig = serde_json::from_str(&text).map_err(|error| {
         failed(format!("not a Docker configuration (line {}, column {}): mend it, or log in anew", error.line(), error.column()))
     })?;
-    let helper = config.cred_helpers.get(reference.registry()).cloned().or(config.creds_store);
+    let registry = reference.registry();
+    let helper =
+        config.cred_helpers.iter().find(|(key, _)| place(key) == registry).map(|(_, helper)| helper).or(config.creds_store.as_ref());
+    let helper = helper.filter(|helper| !helper.is_empty()).map(|name| Helper::new(name, registry));
     let name = format!("{}/{}", reference.registry(), reference.repository());
     // A key may name a path in the registry, as podman writes it: the longest that fits is meant.
-    let fitting = config.auths.iter().filter(|(key, auth)| (auth.auth.is_some() || auth.username.is_some()) && covers(place(key), &name));
-    let Some((key, auth)) = fitting.max_by_key(|(key, _)| place(key).len()) else { return Ok(Found { login: None, helper }) };
+    let fitting = config.auths.iter().filter(|(key, auth)| auth.says_something() && covers(place(key), &name));
+    let Some((key, auth)) = fitting.max_by_key(|(key, _)| place(key).len()) else {
+        return Ok(helper.map_or(Found::Nobody, Found::Helper));
+    };
     let login = login(auth).ok_or_else(|| failed(format!("the entry {key:?} of auths is not base64 of USER:PASSWORD: log in anew")))?;
-    Ok(Found { login: Some(login), helper: None })
+    Ok(Found::Login(login))
+}
+
+impl Auth {
+    /// Docker leaves an empty entry where a program has the login.
+    fn says_something(&self) -> bool {
+        [&self.auth, &self.username, &self.identitytoken].into_iter().any(Option::is_some)
+    }
 }
 
 /// Docker once wrote whole URLs: `https://registry.example/v1/`. It still does for its own registry, and by a name that nobody pulls from.
+/// Podman's keys are paths, of which `/v2` may be a part as any other.
 fn place(key: &str) -> &str {
-    let place = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key).trim_end_matches('/');
-    match place.strip_suffix("/v1").or_else(|| place.strip_suffix("/v2")).unwrap_or(place) {
-        "index.docker.io" => "registry-1.docker.io",
+    let rest = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
+    let place = rest.trim_end_matches('/');
+    let host = place.strip_suffix("/v1").or_else(|| place.strip_suffix("/v2"));
+    match host.filter(|host| place.len() < key.len() && !host.contains('/')).unwrap_or(place) {
+        "index.docker.io" | "docker.io" => DOCKER_HUB,
         place => place,
     }
 }
@@ -141,6 +187,9 @@ fn covers(place: &str, name: &str) -> bool {
 }
 
 fn login(auth: &Auth) -> Option<Login> {
+    if let Some(token) = auth.identitytoken.as_deref().filter(|token| !token.is_empty()) {
+        return Some(Login::of_identity_token(token));
+    }
     match (&auth.username, &auth.password, &auth.auth) {
         (Some(username), Some(password), _) => Login::new(username, password).ok(),
         (.., Some(encoded)) => {
@@ -172,11 +221,15 @@ mod tests {
             "https://old.example/v1/": {"auth": "dToxOjI="},
             "registry.example/special": {"username": "special", "password": "p"},
             "https://index.docker.io/v1/": {"auth": "dGVhbTpzM2NyZXQ="},
+            "registry.example/team/v2": {"username": "podman", "password": "p"},
+            "https://token.example": {"auth": "MDAwMDo=", "identitytoken": "refresh"},
             "empty.example": {},
             "localhost:5000": {"auth": "dToxOjI="}
         }}"#;
         let cases = [
             ("registry.example/team/p:1", Some(("team", "s3cret"))),
+            ("registry.example/team/v2/p:1", Some(("podman", "p"))),
+            ("registry.example/team/v2:1", Some(("podman", "p"))),
             ("registry.example/special/p:1", Some(("special", "p"))),
             ("registry.example/specials/p:1", Some(("team", "s3cret"))),
             ("old.example/p:1", Some(("u", "1:2"))),
@@ -188,15 +241,20 @@ mod tests {
         ];
         for (reference, wanted) in cases {
             let wanted = wanted.map(|(user, password)| Login::new(user, password).unwrap());
-            assert_eq!(found(config, reference).unwrap().login, wanted, "{reference}");
+            assert_eq!(found(config, reference).unwrap(), wanted.map_or(Found::Nobody, Found::Login), "{reference}");
         }
+        assert_eq!(found(config, "token.example/p:1").unwrap(), Found::Login(Login::of_identity_token("refresh")));
     }
 
     #[test]
     fn helpers_are_named_where_nothing_else_knows() {
-        let config = r#"{"auths": {"a.example": {}}, "credsStore": "desktop", "credHelpers": {"b.example": "ecr-login"}}"#;
-        assert_eq!(found(config, "a.example/p:1").unwrap(), Found { login: None, helper: Some("desktop".to_owned()) });
-        assert_eq!(found(config, "b.example/p:1").unwrap(), Found { login: None, helper: Some("ecr-login".to_owned()) });
+        let config = r#"{"auths": {"a.example": {}, "c.example": {"auth": "dToxOjI="}}, "credsStore": "desktop",
+            "credHelpers": {"b.example": "ecr-login", "https://index.docker.io/v1/": "hub"}}"#;
+        let helper = |name: &str, registry: &str| Found::Helper(Helper::new(name, registry));
+        assert_eq!(found(config, "a.example/p:1").unwrap(), helper("desktop", "a.example"));
+        assert_eq!(found(config, "b.example/p:1").unwrap(), helper("ecr-login", "b.example"));
+        assert_eq!(found(config, "registry-1.docker.io/team/p:1").unwrap(), helper("hub", DOCKER_HUB));
+        assert_eq!(found(config, "c.example/p:1").unwrap(), Found::Login(Login::new("u", "1:2").unwrap()));
     }
 
     #[test]
@@ -206,15 +264,16 @@ mod tests {
         let no_colon = found(r#"{"auths": {"a.example": {"auth": "bm9jb2xvbg=="}}}"#, "a.example/p:1").unwrap_err().to_string();
         assert!(no_colon.contains("a.example") && no_colon.contains("USER:PASSWORD"), "{no_colon}");
         let missing = Logins::Docker("/nonexistent/config.json".into()).find(&"a.example/p:1".parse().unwrap()).unwrap();
-        assert_eq!(missing, Found::default());
+        assert_eq!(missing, Found::Nobody);
     }
 
     /// The example of RFC 7617, section 2.
     #[test]
     fn a_login_is_sent_as_the_rfc_says_and_never_shown() {
         let login = Login::new("Aladdin", "open sesame").unwrap();
-        assert_eq!(login.basic(), "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
-        assert!(!format!("{login:?}").contains("sesame"));
+        assert_eq!(login.basic().as_deref(), Some("Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="));
+        let token = Login::of_identity_token("sesame");
+        assert!(!format!("{login:?} {token:?}").contains("sesame"));
         assert!(Login::new("a:b", "").is_err());
     }
 }

@@ -9,6 +9,7 @@ mod cache;
 mod challenge;
 mod client;
 mod error;
+mod helper;
 mod http;
 mod logins;
 mod session;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
 
@@ -12,7 +12,7 @@ use super::client::Options;
 use super::error::{Error, shown};
 use super::http::{self, Answer, Request};
 use super::logins::{Found, Login};
-use super::url::Url;
+use super::url::{Url, parameter};
 use crate::objects::reference::Reference;
 
 /// What the requests are to be allowed.
@@ -29,6 +29,7 @@ pub(super) struct Session<'a> {
     reference: &'a Reference,
     rights: Rights,
     base: Url,
+    plain_http: bool,
     found: Found,
     authorization: Option<HeaderValue>,
 }
@@ -51,7 +52,7 @@ impl<'a> Session<'a> {
             url = base(false)?;
         }
         let found = options.logins.find(reference)?;
-        Ok(Self { reference, rights, base: url, found, authorization: None })
+        Ok(Self { reference, rights, base: url, plain_http: options.plain_http, found, authorization: None })
     }
 
     /// `/v2/REPOSITORY/…`
@@ -67,8 +68,11 @@ impl<'a> Session<'a> {
         }
         let before = self.authorization.take();
         let challenge = challenge::choose(&answer.headers).map_err(|why| self.denied(why))?;
+        if let Found::Helper(helper) = &self.found {
+            self.found = helper.ask().await.map_or_else(Found::Unknown, Found::Login);
+        }
         let authorization = match challenge {
-            Challenge::Basic => self.login(&answer)?.basic(),
+            Challenge::Basic => self.basic(&answer)?,
             Challenge::Bearer { realm, service, scope } => format!("Bearer {}", self.token(&realm, service, scope).await?),
         };
         let mut authorization = HeaderValue::try_from(authorization).map_err(|_| self.denied("its token cannot be sent".to_owned()))?;
@@ -86,9 +90,14 @@ impl<'a> Session<'a> {
         for _ in 0..=MAX_REDIRECTS {
             let answer = self.ask(&request).await?;
             let Some(location) = answer.header("location").filter(|_| FOLLOWED.contains(&answer.status)) else { return Ok(answer) };
-            request.url = request.url.join(location).map_err(|said| Error::Protocol { url: request.url.clone(), said })?;
+            request.url = self.follow(&request.url, location)?;
         }
         Err(Error::Protocol { url: request.url, said: format!("with more than {MAX_REDIRECTS} redirects") })
+    }
+
+    /// Where a `Location` leads from there.
+    pub(super) fn follow(&self, from: &Url, location: &str) -> Result<Url, Error> {
+        from.join(location, self.plain_http).map_err(|said| Error::Protocol { url: from.clone(), said })
     }
 
     async fn send(&self, request: &Request) -> Result<Answer, Error> {
@@ -99,15 +108,21 @@ impl<'a> Session<'a> {
         http::send(request).await
     }
 
-    fn login(&self, answer: &Answer) -> Result<&Login, Error> {
-        self.found.login.as_ref().ok_or_else(|| self.not_accepted(answer))
+    fn login(&self) -> Option<&Login> {
+        if let Found::Login(login) = &self.found { Some(login) } else { None }
+    }
+
+    fn basic(&self, answer: &Answer) -> Result<String, Error> {
+        let login = self.login().ok_or_else(|| self.not_accepted(answer))?;
+        let password = "it wants a password, and the login is an identity token: give --username and --password-file";
+        login.basic().ok_or_else(|| self.denied(password.to_owned()))
     }
 
     /// A token from where the registry says that there are some.
     async fn token(&self, realm: &str, service: Option<String>, scope: Option<String>) -> Result<String, Error> {
         let realm = Url::parse(realm).map_err(|why| self.denied(format!("of the place where tokens are, {why}")))?;
-        // The password goes there: not in the clear, unless it would go to the registry in the clear.
-        if self.base.tls && !realm.tls {
+        // The password goes there.
+        if !self.base.may_lead_to(&realm, self.plain_http) {
             return Err(self.denied(format!("it gives out tokens at {realm}, without TLS")));
         }
         let scope = match (self.rights, scope) {
@@ -116,19 +131,24 @@ impl<'a> Session<'a> {
             (Rights::Pull, None) => format!("repository:{}:pull", self.reference.repository()),
             (Rights::Push, _) => format!("repository:{}:pull,push", self.reference.repository()),
         };
-        let mut url = realm.clone();
-        if let Some(service) = service {
-            url = url.with("service", &service);
-        }
-        let mut request =
-            Request::new(Method::GET, url.with("scope", &scope), MAX_TOKEN, SMALL_TIMEOUT).header(ACCEPT, "application/json")?;
-        if let Some(login) = &self.found.login {
-            request = request.header(AUTHORIZATION, &login.basic())?;
-        }
-        let answer = http::send(request).await?;
+        let identity_token = self.login().and_then(Login::identity_token);
+        let request = match identity_token {
+            Some(token) => refresh(&realm, service.as_deref(), &scope, token)?,
+            None => {
+                let url = service.iter().fold(realm.clone(), |url, service| url.with("service", service)).with("scope", &scope);
+                let request = Request::new(Method::GET, url, MAX_TOKEN, SMALL_TIMEOUT);
+                match self.login().and_then(Login::basic) {
+                    Some(basic) => request.header(AUTHORIZATION, &basic)?,
+                    None => request,
+                }
+            }
+        };
+        let answer = http::send(request.header(ACCEPT, "application/json")?).await?;
         match answer.status {
             StatusCode::OK => {}
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => return Err(self.not_accepted(&answer)),
+            // As RFC 6749, section 5.2, has it.
+            StatusCode::BAD_REQUEST if identity_token.is_some() => return Err(self.not_accepted(&answer)),
             _ => return Err(Error::Protocol { url: realm, said: words(&answer) }),
         }
         let token: Option<Token> = serde_json::from_slice(&answer.body).ok();
@@ -148,13 +168,14 @@ impl<'a> Session<'a> {
     fn not_accepted(&self, answer: &Answer) -> Error {
         let said = words(answer);
         let registry = self.reference.registry();
-        self.denied(match (&self.found.login, &self.found.helper) {
-            (Some(login), _) => format!("{said}; we are {:?} there: has that user the right, and is the password good?", login.username()),
-            (None, Some(helper)) => format!(
-                "{said}; Docker's configuration leaves the login to the program {helper:?}, which is not asked: give --username and --password-file, \
-                 or write the login under auths"
-            ),
-            (None, None) => format!("{said}; log in by `docker login {registry}`, or give --username and --password-file"),
+        let log_in = format!("log in by `docker login {registry}`, or give --username and --password-file");
+        self.denied(match &self.found {
+            Found::Login(login) => match login.username() {
+                Some(username) => format!("{said}; we are {username:?} there: has that user the right, and is the password good?"),
+                None => format!("{said}; we have an identity token from a login: has that user the right, and has it run out? {log_in}"),
+            },
+            Found::Unknown(why) => format!("{said}; {why}; {log_in}"),
+            Found::Nobody | Found::Helper(_) => format!("{said}; {log_in}"),
         })
     }
 
@@ -162,6 +183,16 @@ impl<'a> Session<'a> {
         let what = if self.rights == Rights::Push { "push to" } else { "pull" };
         Error::Denied { registry: self.base.authority(), what: format!("{what} {}", self.reference.repository()), why }
     }
+}
+
+/// Asks for a token by an identity token, as OAuth 2 does by a refresh token (distribution's "OAuth2 Token Authentication").
+fn refresh(realm: &Url, service: Option<&str>, scope: &str, token: &str) -> Result<Request, Error> {
+    let service = service.unwrap_or(&realm.host);
+    let fields =
+        [("grant_type", "refresh_token"), ("service", service), ("client_id", "pointsman"), ("scope", scope), ("refresh_token", token)];
+    let mut request = Request::new(Method::POST, realm.clone(), MAX_TOKEN, SMALL_TIMEOUT);
+    request.body = fields.map(|(name, value)| parameter(name, value)).join("&").into();
+    request.header(CONTENT_TYPE, "application/x-www-form-urlencoded")
 }
 
 /// The redirects that keep a GET a GET.

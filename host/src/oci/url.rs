@@ -24,7 +24,8 @@ impl Url {
     }
 
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let wrong = || format!("{:?} is not a URL", super::error::shown(text));
+        // Without what may be secret, as it is shown otherwise.
+        let wrong = || format!("{:?} is not a URL", super::error::shown(text.split(['?', '#']).next().unwrap_or_default()));
         let uri: Uri = text.parse().map_err(|_| wrong())?;
         let tls = match uri.scheme_str() {
             Some("https") => true,
@@ -44,31 +45,28 @@ impl Url {
         Self { path: path.to_owned(), ..self.clone() }
     }
 
-    /// Where a `Location` leads from here. TLS is not given up on the way.
-    pub(super) fn join(&self, location: &str) -> Result<Self, String> {
+    /// Where a `Location` leads from here, as far as [`Self::may_lead_to`] allows.
+    pub(super) fn join(&self, location: &str, plain_http: bool) -> Result<Self, String> {
         if location.starts_with('/') && !location.starts_with("//") {
             return Ok(self.at(location));
         }
         let next = Self::parse(location)?;
-        if self.tls && !next.tls {
-            return Err(format!("it leads from https to {next}, which is not followed"));
+        match self.may_lead_to(&next, plain_http) {
+            true => Ok(next),
+            false => Err(format!("that it goes on at {next}, without TLS, which is not followed")),
         }
-        Ok(next)
+    }
+
+    /// Whether what is told here may be told there: TLS is never given up on the way, and a registry of this machine that has none does not
+    /// lead out of this machine without it, unless `plain_http` was asked for.
+    pub(super) fn may_lead_to(&self, next: &Self, plain_http: bool) -> bool {
+        next.tls || !self.tls && (plain_http || next.is_loopback())
     }
 
     /// With one more parameter in the query.
     pub(super) fn with(mut self, name: &str, value: &str) -> Self {
         self.path.push(if self.path.contains('?') { '&' } else { '?' });
-        self.path.push_str(name);
-        self.path.push('=');
-        for byte in value.bytes() {
-            // RFC 3986, "unreserved", and what it allows in a query and registries write plainly.
-            if byte.is_ascii_alphanumeric() || b"-._~:/,".contains(&byte) {
-                self.path.push(char::from(byte));
-            } else {
-                self.path.push_str(&format!("%{byte:02X}"));
-            }
-        }
+        self.path.push_str(&parameter(name, value));
         self
     }
 
@@ -87,6 +85,20 @@ impl Url {
     pub(super) fn is_loopback(&self) -> bool {
         self.host == "localhost" || self.host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
     }
+}
+
+/// As it stands in a query, and in a form.
+pub(super) fn parameter(name: &str, value: &str) -> String {
+    let mut text = format!("{name}=");
+    for byte in value.bytes() {
+        // RFC 3986, "unreserved", and what it allows in a query and registries write plainly.
+        if byte.is_ascii_alphanumeric() || b"-._~:/,".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
 }
 
 /// Without the query, which may carry signatures and tokens.
@@ -112,14 +124,18 @@ mod tests {
             (&plain, "/v2/p", Ok("http://[::1]:5000/v2/p")),
             (&plain, "http://[::1]:5000/v2/q", Ok("http://[::1]:5000/v2/q")),
             (&plain, "https://r.example/", Ok("https://r.example/")),
+            (&plain, "http://r.example/x?secret", Err("at http://r.example/x, without TLS, which is not followed")),
+            (&plain, "http://[::ffff:127.0.0.1]/x", Err("not followed")),
             (&secure, "http://r.example/x", Err("not followed")),
+            (&secure, "http://[::1]:5000/x", Err("not followed")),
+            (&secure, "ftp://r.example/x?secret", Err("\"ftp://r.example/x\" is not a URL")),
             (&secure, "//evil.example/x", Err("not a URL")),
             (&secure, "ftp://r.example/x", Err("not a URL")),
             (&secure, "uploads/x", Err("not a URL")),
             (&secure, "https://r.example@evil.example/", Err("not a URL")),
         ];
         for (from, location, to) in cases {
-            match (from.join(location), to) {
+            match (from.join(location, false), to) {
                 (Ok(url), Ok(wanted)) => {
                     let scheme = if url.tls { "https" } else { "http" };
                     assert_eq!(format!("{scheme}://{}{}", url.authority(), url.path), wanted);
@@ -128,6 +144,13 @@ mod tests {
                 (got, wanted) => panic!("{location}: {got:?}, not {wanted:?}"),
             }
         }
+    }
+
+    #[test]
+    fn what_is_asked_for_without_tls_may_lead_anywhere() {
+        let plain = Url::parse("http://r.example/v2/").unwrap();
+        assert_eq!(plain.join("http://store.example/x", true), Url::parse("http://store.example/x"));
+        assert!(Url::parse("https://r.example/").unwrap().join("http://store.example/x", true).is_err());
     }
 
     #[test]

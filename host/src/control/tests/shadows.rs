@@ -124,6 +124,7 @@ fn a_candidate_that_cannot_plan_leaves_the_one_in_force_alone() {
         "Service default/web metadata.annotations[pointsman.dev/balancer-shadow]: there is no balancer named mime; mine is used instead";
     assert_eq!(messages(&update.diagnostics), [told]);
     assert_eq!(update.diagnostics[0].remedy.as_deref(), Some("did you mean mine? Known: mine, round-robin. More come from --policy-dir"));
+    assert!(bench.controller.uses_policy("mine") && bench.controller.uses_policy("mime"), "gone on with, and asked for");
 }
 
 #[test]

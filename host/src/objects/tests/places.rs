@@ -62,6 +62,14 @@ fn fields_are_found_again() {
 }
 
 #[test]
+fn every_annotation_that_names_a_policy_is_found_again() {
+    for (name, column) in [("selector", 29), ("traffic-policy", 35), ("balancer-shadow", 36)] {
+        let service = object(&TEXT.replace("other: x", &format!("pointsman.dev/{name}: magleff")));
+        assert_eq!(told(&service, &format!("metadata.annotations[pointsman.dev/{name}]")), (9, Some(column)));
+    }
+}
+
+#[test]
 fn a_port_without_a_name_is_told_where_it_would_stand() {
     let by_hand = object(&service_text("  ports:\n  - port: 80\n"));
     assert_eq!(told(&by_hand, "spec.ports[0].name"), (7, Some(5)));

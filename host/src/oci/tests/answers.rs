@@ -57,7 +57,7 @@ async fn what_was_pulled_is_not_asked_for_again() {
     assert_eq!(fake.lines()[asked..], ["HEAD /v2/team/p/manifests/1"], "by tag: whether it has moved");
     assert_eq!(client(Logins::Nobody).cached(&by_tag, &cache), None, "a tag may have moved");
     // A component that is too large for whoever asks does not come from the cache either.
-    let strict = Client::new(Options { plain_http: false, logins: Logins::Nobody, max_component_bytes: 4 });
+    let strict = Client::new(Options { max_large_bytes: 4, ..options(Logins::Nobody) });
     assert_eq!(strict.cached(&by_digest, &cache), None);
 }
 
@@ -92,7 +92,8 @@ async fn nothing_is_taken_beyond_its_size() {
     let made = large.clone();
     let fake = Fake::new(move |_, seen| store(&made, seen)).await;
     let text = said(pull(&reference(fake.address, "team/p:1")).await);
-    assert!(text.contains("has 1048577 bytes, and at most 1048576 are taken"), "{text}");
+    assert!(text.contains("has 1048577 bytes, and at most 1048576 are taken; if it brings a language runtime along"), "{text}");
+    assert!(text.ends_with(&format!("--large-policy {}/team/p:1", fake.address)), "{text}");
     assert!(!fake.lines().iter().any(|line| line.contains("blobs")), "and it was not asked for");
 
     let artifact = artifact();
@@ -102,6 +103,28 @@ async fn nothing_is_taken_beyond_its_size() {
             Fake::new(move |_, seen| if seen.path.contains(lie) { plain(200, vec![b' '; limit + 1]) } else { store(&made, seen) }).await;
         let text = said(pull(&reference(fake.address, "team/p:1")).await);
         assert!(text.contains(&format!("has {} bytes, and at most {limit} are taken", limit + 1)), "{lie}: {text}");
+    }
+}
+
+/// By the reference as it was written, from the registry and from the cache.
+#[tokio::test]
+async fn a_policy_with_a_runtime_may_be_larger() {
+    let large = Artifact::of_component(Bytes::from(vec![0; 2 << 20]), &[], &[]).unwrap();
+    let made = large.clone();
+    let fake = Fake::new(move |_, seen| store(&made, seen)).await;
+    let by_tag = reference(fake.address, "team/p:1");
+    let pinned = by_tag.pinned(large.digest());
+    let folder = tempfile::tempdir().unwrap();
+    let cache = Cache::open(folder.path()).unwrap();
+    let granted = |name: &Reference| Client::new(Options { large: [name.to_string()].into(), ..options(Logins::Nobody) });
+    for _ in 0..2 {
+        let pulled = granted(&by_tag).pull(&by_tag, Some(&cache)).await.unwrap();
+        assert_eq!((pulled.component, &pulled.reference), (large.component.clone(), &pinned));
+    }
+    assert_eq!(fake.lines().iter().filter(|line| line.contains("blobs")).count(), 1, "the second came from the cache");
+    assert_eq!(granted(&pinned).cached(&pinned, &cache).map(|pulled| pulled.component), Some(large.component));
+    for cache in [None, Some(&cache)] {
+        assert!(said(granted(&by_tag).pull(&pinned, cache).await).contains("at most 1048576 are taken"), "another name");
     }
 }
 
@@ -136,6 +159,14 @@ async fn failures_say_what_they_are() {
         let said = said(pull(&reference(fake.address, rest)).await);
         assert!(said.contains(words) && !said.contains(char::is_control), "{rest}: {said}");
     }
+}
+
+#[tokio::test]
+async fn a_manifest_without_its_component_is_said_so() {
+    let made = artifact();
+    let fake = Fake::new(move |_, seen| if seen.path.contains("blobs") { plain(404, "") } else { store(&made, seen) }).await;
+    let said = said(pull(&reference(fake.address, "team/p:1")).await);
+    assert!(said.starts_with(&format!("{0} has no component of {0}/team/p:1@sha256:", fake.address)), "{said}");
 }
 
 #[tokio::test]

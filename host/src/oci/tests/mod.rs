@@ -5,6 +5,9 @@
 mod answers;
 mod fake;
 mod rights;
+mod slowness;
+
+use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
@@ -17,7 +20,11 @@ fn artifact() -> Artifact {
 }
 
 fn client(logins: Logins) -> Client {
-    Client::new(Options { plain_http: false, logins, max_component_bytes: 1 << 20 })
+    Client::new(options(logins))
+}
+
+fn options(logins: Logins) -> Options {
+    Options { plain_http: false, logins, max_component_bytes: 1 << 20, max_large_bytes: 2 << 20, large: BTreeSet::new() }
 }
 
 fn alice() -> Logins {

@@ -122,7 +122,7 @@ async fn a_digest_that_is_not_the_artifacts_is_not_pushed() {
     let fake = Fake::new(|address, seen| take(address, seen, false)).await;
     let other = Artifact::of_component(Bytes::from_static(b"another"), &[], &[]).unwrap();
     let wrong = reference(fake.address, "team/p:1").pinned(other.digest());
-    assert!(said(client(Logins::Nobody).push(&wrong, &artifact()).await).contains("what is to be pushed was altered"));
+    assert!(said(client(Logins::Nobody).push(&wrong, &artifact()).await).contains("what is to be pushed has the digest sha256:"));
     assert_eq!(fake.lines().len(), 0);
 }
 
@@ -141,6 +141,61 @@ async fn a_password_is_sent_where_it_is_wanted_and_not_twice_in_vain() {
     let mallory = Logins::Given(Login::new("mallory", "guess").unwrap());
     assert!(said(client(mallory).pull(&reference, None).await).contains("is the password good?"));
     assert_eq!(fake.lines().len() - asked, 2, "without and with the password, once each");
+}
+
+/// A registry of this machine without TLS leads nobody out of it without TLS: by the place of its tokens, by a redirect, by an upload's
+/// Location. The address stands for another host; that it is this one shows that nobody was there.
+#[tokio::test]
+async fn a_registry_without_tls_leads_out_of_this_machine_with_it_alone() {
+    let elsewhere = Fake::new(|_, _| plain(200, r#"{"token":"t"}"#)).await;
+    let away = format!("http://[::ffff:127.0.0.1]:{}", elsewhere.address.port());
+    let fake = Fake::new(move |_, seen| match (&seen.method, seen.path.as_str()) {
+        (_, path) if path.starts_with("/v2/team/tokens/") => {
+            with(plain(401, ""), "www-authenticate", &format!("Bearer realm=\"{away}/token\",service=\"r\""))
+        }
+        (_, path) if path.starts_with("/v2/team/redirect/") => with(plain(307, ""), "location", &format!("{away}/store")),
+        (&Method::POST, _) => with(plain(202, ""), "location", &format!("{away}/uploads/7")),
+        _ => plain(404, ""),
+    });
+    let fake = fake.await;
+    for (rest, words) in
+        [("team/tokens:1", "it gives out tokens at http://[::ffff:127.0.0.1]"), ("team/redirect:1", "goes on at http://[::ffff:")]
+    {
+        let said = said(client(alice()).pull(&reference(fake.address, rest), None).await);
+        assert!(said.contains(words) && said.contains("without TLS"), "{said}");
+    }
+    let said = said(client(alice()).push(&reference(fake.address, "team/uploads:1"), &artifact()).await);
+    assert!(said.contains("goes on at http://[::ffff:127.0.0.1]") && said.contains("which is not followed"), "{said}");
+    assert_eq!(elsewhere.lines().len(), 0);
+}
+
+/// By the form of distribution's "OAuth2 Token Authentication". The token of the login goes nowhere else.
+#[tokio::test]
+async fn an_identity_token_is_exchanged_for_a_token() {
+    let made = artifact();
+    let fake = Fake::new(move |address, seen| match (&seen.method, seen.path.as_str(), seen.authorization()) {
+        (&Method::POST, "/token", None) if seen.body.ends_with(b"refresh_token=a%26b") => plain(200, r#"{"access_token":"alice"}"#),
+        (&Method::POST, "/token", None) => plain(400, r#"{"error":"invalid_grant"}"#),
+        (_, _, Some("Bearer alice")) => store(&made, seen),
+        (_, path, None) if path.contains("/old/") => with(plain(401, ""), "www-authenticate", "Basic realm=\"old\""),
+        _ => challenge(address, "pull"),
+    });
+    let fake = fake.await;
+    let holder = |token: &str| client(Logins::Given(Login::of_identity_token(token)));
+    let by_tag = reference(fake.address, "team/p:1");
+    assert_eq!(holder("a&b").pull(&by_tag, None).await.unwrap().component, artifact().component);
+    let seen = fake.seen();
+    let asked: Vec<_> = seen.iter().filter(|seen| seen.path.contains("/token")).collect();
+    let form = b"grant_type=refresh_token&service=a%20registry&client_id=pointsman&scope=repository:team/p:pull&refresh_token=a%26b";
+    assert_eq!((asked.len(), asked[0].content_type()), (1, Some("application/x-www-form-urlencoded")));
+    assert_eq!(asked[0].body, &form[..]);
+    let expired = said(holder("expired").pull(&by_tag, None).await);
+    assert!(
+        expired.contains("400 Bad Request; we have an identity token from a login") && expired.contains("docker login 127."),
+        "{expired}"
+    );
+    let basic = said(holder("a&b").pull(&reference(fake.address, "old/p:1"), None).await);
+    assert!(basic.contains("it wants a password, and the login is an identity token"), "{basic}");
 }
 
 /// Blobs are often kept in a store of somebody else's, which learns nothing of who asks.
