@@ -7,7 +7,7 @@ mod intervals;
 mod plot;
 
 use super::shown::{clean, columns, command, estimate, verdict};
-use super::{Case, Metric, Report, Verdict};
+use super::{Case, Metric, Report};
 
 /// A page.
 pub fn render(report: &Report) -> String {
@@ -65,7 +65,7 @@ fn case(page: &mut String, report: &Report, case: &Case) {
         let findings: String = case.findings.iter().map(|finding| format!("<li>{}</li>", escaped(finding))).collect();
         page.push_str(&format!("<ul>{findings}</ul>"));
     }
-    if case.verdict == Verdict::Fails && !case.metrics.is_empty() {
+    if !case.metrics.is_empty() {
         page.push('\n');
         metrics(page, report, &case.metrics);
     }
