@@ -11,7 +11,7 @@ const ENDPOINTS: u32 = 10;
 /// A host with one Service of ten endpoints, of which one leaves after half of the connections.
 fn recorded(path: &Path, balancer: &str) {
     let mut studio = Studio::new(path, all(), 2);
-    let filled = Filled { service: 0, traffic_policy: "kubernetes", balancer, stand_in: None };
+    let filled = Filled { service: 0, selector: "label-selector", traffic_policy: "kubernetes", balancer, stand_in: None };
     let mut endpoints = native::endpoints(&[1; ENDPOINTS as usize]);
     endpoints.iter_mut().for_each(|endpoint| endpoint.group = Some(0));
     studio.plan(filled, &endpoints);
@@ -146,7 +146,7 @@ fn the_gap_is_by_weight() {
     let mut studio = Studio::new(&file(&folder), all(), 1);
     let mut endpoints = native::endpoints(&[2, 1, 1, 0]);
     endpoints.iter_mut().for_each(|endpoint| endpoint.group = Some(0));
-    let filled = Filled { service: 0, traffic_policy: "kubernetes", balancer: "round-robin", stand_in: None };
+    let filled = Filled { service: 0, selector: "label-selector", traffic_policy: "kubernetes", balancer: "round-robin", stand_in: None };
     studio.plan(filled, &endpoints);
     (0..400).for_each(|_| drop(studio.connect(0, 0, 100).unwrap()));
     studio.end();
