@@ -158,6 +158,10 @@ fn a_page_shows_everything() {
     }
     // Lines differ by dashes too.
     assert!(page.contains("class=\"line s0\" d=") && page.contains("class=\"line s1\" stroke-dasharray=\"9 4\" d="));
+    for (kind, first) in [(Kind::Sim, "subject"), (Kind::Diff, "compared with")] {
+        let page = html::render(&Report { kind, ..report("x") });
+        assert!(page.contains(&format!("<dl>\n<dt>{first}</dt>")), "{kind:?}");
+    }
     let empty = Report { cases: Vec::new(), metrics: Vec::new(), plots: Vec::new(), notes: Vec::new(), ..report("x") };
     well_formed(&html::render(&empty));
     let nothing =
