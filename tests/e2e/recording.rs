@@ -209,7 +209,7 @@ fn two_choices_instead_of_maglev_loses_affinity_and_gains_balance() -> Result<()
     ensure!(status == Some(0) && open_loop["kind"] == "diff", "{status:?}: {open_loop}");
     ensure!(open_loop["notes"][0].as_str().is_some_and(|note| note.starts_with("open loop")), "{}", open_loop["notes"]);
     ensure!(open_loop["notes"].to_string().contains("--closed-loop"), "it reads loads: {}", open_loop["notes"]);
-    let affinity = values(&open_loop, "affinity-survival")?;
+    let affinity = values(&open_loop, "affinity-kept")?;
     ensure!(affinity[0] == 100.0 && affinity[1] < 60.0, "{affinity:?}");
     let (closed, _) = report("diff", &recorded.file, &["--b", "two-choices", "--closed-loop"])?;
     let imbalance = values(&closed, "imbalance")?;

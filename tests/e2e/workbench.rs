@@ -67,6 +67,7 @@ fn what_cannot_run_ends_with_two_and_a_way_out() -> Result<()> {
     let empty = write("b.yaml", "endpoints: []\ntests: []\n")?;
     let nobody = write("c.yaml", "tests:\n- name: x\n  expect: {}\n")?;
     let text = write("d.wasm", "not a component")?;
+    let swap = write("e.yaml", "events: [{at: 50s, swap: magleff}]\n")?;
     for (arguments, words) in [
         (vec!["test", "--policy", "maglev", &misspelt], vec!["a.yaml:4", "conections"]),
         (vec!["test", "--policy", "maglev", &empty], vec!["there is no test in it"]),
@@ -75,6 +76,7 @@ fn what_cannot_run_ends_with_two_and_a_way_out() -> Result<()> {
         (vec!["check", "magleff"], vec!["neither a file nor a built-in policy"]),
         (vec!["check", &text], vec!["d would be refused", "not a complete WebAssembly component"]),
         (vec!["sim", "maglev", "-f", &empty], vec!["is not a scenario"]),
+        (vec!["sim", "maglev", "-f", &swap], vec!["e.yaml:1:26: events[0].swap: magleff is neither a file nor a built-in policy"]),
         (vec!["check", "maglev", "--setting", "table-size"], vec!["expected KEY=VALUE"]),
     ] {
         let said = policy(&arguments)?;
@@ -118,6 +120,21 @@ fn cost_is_held_against_a_budget() -> Result<()> {
         ensure!(cases(&report, "holds").len() == 2 && lines == Some(counted), "{name}: {report:#}");
         ensure!(policy(&["fuzz", name, "--inputs", "5"])?.status == Some(0), "{name}");
     }
+    Ok(())
+}
+
+/// What is beside the candidate has settings of its own, and may not know the candidate's.
+#[test]
+fn settings_are_the_candidates_alone() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let scenario = folder.path().join("s.yaml");
+    std::fs::write(&scenario, "duration: 2s\narrivals: {poisson: {per-second: 100}}\nevents: [{at: 1s, swap: maglev}]\n")?;
+    let scenario = scenario.display().to_string();
+    let arguments = ["sim", "two-choices", "--vs", "maglev", "--setting", "table-size=1000", "-f", &scenario, "--seeds", "2"];
+    let report = report(&arguments, 0)?;
+    ensure!(report["subjects"].as_array().map(Vec::len) == Some(2), "{report:#}");
+    let told = report["notes"].as_array().context("no notes")?.iter().filter(|note| note.to_string().contains("seeds")).count();
+    ensure!(told == 1, "that two runs are too few is said once: {report:#}");
     Ok(())
 }
 

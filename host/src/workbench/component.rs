@@ -162,6 +162,11 @@ impl Subject for Component {
         self.0.cost().spent.decision
     }
 
+    fn update_fuel(&self) -> (u64, u64) {
+        let spent = self.0.cost().spent;
+        (spent.plan, spent.adopt)
+    }
+
     fn memory_peak(&self) -> u64 {
         self.0.cost().memory_peak
     }

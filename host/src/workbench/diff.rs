@@ -16,7 +16,7 @@ use crate::policy::tape::frame::{Fate, Frame};
 use crate::policy::{Grants, LoadedPolicy, Runtime, Sandbox, replica};
 use crate::table::VersionId;
 
-use self::measures::{Measures, comparison};
+use self::measures::{Measures, comparison, plots};
 use self::side::Side;
 use self::timeline::Timeline;
 use self::world::{Loads, World};
@@ -218,9 +218,10 @@ impl Diff<'_> {
         if self.closed_loop {
             self.sides.iter_mut().flatten().for_each(|side| side.enter(id));
             if let Some((_, members)) = compared {
-                let keys: Vec<Arc<str>> = members.iter().filter_map(|slot| seen.key(*slot)).collect();
-                self.live.measures.in_flight(&keys, &self.live.loads);
-                self.sides.iter_mut().flatten().for_each(|side| side.in_flight(&keys));
+                let now_ms = asked.connection.now_ms;
+                let members: Vec<_> = members.iter().filter_map(|slot| Some((seen.key(*slot)?, seen.weight(*slot)))).collect();
+                self.live.measures.in_flight(&members, &self.live.loads, now_ms);
+                self.sides.iter_mut().flatten().for_each(|side| side.in_flight(&members, now_ms));
             }
         }
     }
@@ -267,15 +268,17 @@ impl Diff<'_> {
         let verdict = if faults.is_empty() { Verdict::Holds } else { Verdict::Fails };
         let measures_a = a.as_ref().map_or(&self.live.measures, Side::measures);
         let case = Case { name: format!("no faults, {loop_name}"), verdict, findings: faults, metrics: Vec::new() };
+        let subjects = vec![subject_a, b.subject()];
+        let plots = plots(&subjects, measures_a, b.measures());
         Ok(Report {
             schema: SCHEMA.to_owned(),
             kind: Kind::Diff,
-            subjects: vec![subject_a, b.subject()],
+            subjects,
             seed: None,
             verdict,
             cases: vec![case],
             metrics: comparison(measures_a, b.measures(), b.moved(), compared.closed_loop),
-            plots: Vec::new(),
+            plots,
             notes,
         })
     }

@@ -15,7 +15,7 @@ use super::recording::Recording;
 use crate::observe::Recorder;
 use crate::observe::recording::file::{Header, WorkerStart};
 use crate::policy::compile::Compiler;
-use crate::policy::contract::{Connection, Endpoint, Node, Outcome, OutcomeKind, ServicePort};
+use crate::policy::contract::{Connection, Endpoint, Node, Outcome, OutcomeKind, ServicePort, Setting};
 use crate::policy::replica::{self, Replica};
 use crate::policy::tape::{Clients, Ending, Fate, Terms};
 use crate::policy::worker::WorkerPolicies;
@@ -82,6 +82,7 @@ struct Open {
 #[derive(Clone, Copy)]
 pub(super) struct Filled<'a> {
     pub(super) service: u32,
+    pub(super) selector: &'a str,
     pub(super) traffic_policy: &'a str,
     pub(super) balancer: &'a str,
     pub(super) stand_in: Option<&'a str>,
@@ -156,17 +157,26 @@ impl Studio {
         self.now_ms += self.draw.below(50);
         let record = ServicePort { selector: Some(Vec::new()), ..native::port(filled.service) };
         let node = Node::default();
-        let (selector, traffic) = (self.policy("label-selector"), self.policy(filled.traffic_policy));
-        let grouping = Replica::planner(&selector, &node).unwrap().plan_selector(&record).unwrap();
+        let (selector, traffic) = (self.policy(filled.selector), self.policy(filled.traffic_policy));
+        let half = || [("canary", "version=v2"), ("share", "50%")].map(|(key, value)| Setting { key: key.into(), value: value.into() });
+        let settings = if filled.selector == "canary" { half().into() } else { Vec::new() };
+        let grouping = Replica::planner(&selector, &node).unwrap().plan_selector(&ServicePort { settings, ..record.clone() }).unwrap();
+        let groups = grouping.groups.len().max(1) as u32;
+        let grouped = |endpoint: &Endpoint| Endpoint { group: Some(endpoint.slot % groups), ..endpoint.clone() };
+        let endpoints: &[Endpoint] = &endpoints.iter().map(grouped).collect::<Vec<_>>();
         let partition = Replica::planner(&traffic, &node).unwrap().plan_traffic_policy(&record, endpoints).unwrap();
         let sets: Vec<CandidateSet> = (0..)
             .zip(&partition.subsets)
-            .filter(|(_, subset)| !subset.members.is_empty())
-            .map(|(at, subset)| {
-                let mut members = subset.members.clone();
-                members.sort_unstable();
-                CandidateSet { group: None, subset: at, members: members.into() }
+            .flat_map(|(at, subset)| {
+                std::iter::once(None).chain((0..groups).filter(|_| groups > 1).map(Some)).map(move |group| (at, subset, group))
             })
+            .map(|(at, subset, group)| {
+                let within = |slot: &u32| group.is_none() || endpoints[*slot as usize].group == group;
+                let mut members: Vec<_> = subset.members.iter().copied().filter(within).collect();
+                members.sort_unstable();
+                CandidateSet { group, subset: at, members: members.into() }
+            })
+            .filter(|set| !set.members.is_empty())
             .collect();
         let mut balanced = |name: &str| {
             let policy = self.policy(name);
@@ -297,29 +307,47 @@ fn planned<P>(policy: &LoadedPolicy, plan: P) -> Planned<P> {
     Planned { version: Arc::clone(policy.version()), plan }
 }
 
-/// A day at a host: every built-in balancer and traffic policy, one that learns, one that traps, over churn, masks, removals and rebuilds.
+/// A day at a host: every built-in policy of every stage, one that learns, one that traps, over churn, masks, removals and rebuilds.
 pub(super) fn day(path: &Path, terms: Terms) -> u64 {
     let mut studio = Studio::new(path, terms, 2);
     live(&mut studio);
     studio.end()
 }
 
-pub(super) const BALANCERS: [&str; 7] = ["round-robin", "random", "least-connections", "two-choices", "maglev", "rendezvous", "learner"];
+/// Every built-in one, and one that learns.
+pub(super) const BALANCERS: [&str; 12] = [
+    "round-robin",
+    "random",
+    "least-connections",
+    "two-choices",
+    "maglev",
+    "rendezvous",
+    "learner",
+    "ring-hash",
+    "ketama",
+    "peak-ewma",
+    "bounded-maglev",
+    "first-available",
+];
 
 pub(super) fn live(studio: &mut Studio) {
     const TRAFFIC: [&str; 3] = ["kubernetes", "prefer-local", "zone-spill"];
+    // Beside the balancers: one that traps, and a selector that makes two groups.
+    const TRAPS: u32 = BALANCERS.len() as u32;
+    const SERVICES: u32 = TRAPS + 2;
     let filled = |service: u32| Filled {
         service,
+        selector: if service > TRAPS { "canary" } else { "label-selector" },
         traffic_policy: TRAFFIC[service as usize % 3],
-        balancer: BALANCERS.get(service as usize).copied().unwrap_or("always-trap"),
-        stand_in: (service >= 7).then_some("maglev"),
+        balancer: if service == TRAPS { "always-trap" } else { BALANCERS[service as usize % BALANCERS.len()] },
+        stand_in: (service == TRAPS).then_some("maglev"),
     };
-    for service in 0..8 {
+    for service in 0..SERVICES {
         let endpoints = studio.endpoints(12);
         studio.plan(filled(service), &endpoints);
     }
     for round in 0..60 {
-        let service = studio.draw.below(8) as u32;
+        let service = studio.draw.below(SERVICES.into()) as u32;
         match studio.draw.below(8) {
             0 => studio.mask(service, 0),
             1 => {
@@ -337,7 +365,7 @@ pub(super) fn live(studio: &mut Studio) {
             }
         }
         for n in 0..80 {
-            let service = studio.draw.below(8) as u32;
+            let service = studio.draw.below(SERVICES.into()) as u32;
             studio.connect(n % 2, service, 50);
         }
         studio.close_some(70);

@@ -10,8 +10,8 @@ mod gamma;
 mod over_time;
 
 pub use balance::{Balance, chi_square_p, gap, weight_error};
-pub use churn::{Disruption, Visit, affinity_survival};
-pub use estimate::{MIN_SEEDS, differs, estimate, quantile, separate};
+pub use churn::{Disruption, Visit};
+pub use estimate::{MIN_SEEDS, differs, estimate, quantile};
 pub use over_time::{BURST_MS, Burst, FIRST_PICKS, Herd, Oscillation, Schedule};
 
 #[cfg(test)]

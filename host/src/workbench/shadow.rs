@@ -1,7 +1,7 @@
 //! What a running host counted of a balancer that is tried beside the one in force, as a report.
 
 use super::metrics::Balance;
-use super::report::{Case, Estimate, Kind, Metric, Report, SCHEMA, Subject, Verdict};
+use super::report::{Case, Estimate, Kind, Line, Metric, Plot, RANKED, Report, SCHEMA, Subject, Verdict};
 use crate::observe::{ShadowSnapshot, SubjectTally};
 use crate::table::Canary;
 
@@ -39,7 +39,7 @@ pub fn report(compared: &Compared<'_>) -> Report {
         verdict: if fails { Verdict::Fails } else { Verdict::Holds },
         cases,
         metrics: metrics(compared.counts, compared.canary),
-        plots: Vec::new(),
+        plots: plots(compared),
         notes: notes(compared),
     }
 }
@@ -117,6 +117,24 @@ fn balances(counts: &ShadowSnapshot) -> Vec<Metric> {
     let (Some(balancer), Some(candidate)) = (of(0), of(1)) else { return Vec::new() };
     let both = |name, value: fn(Balance) -> f64| metric(name, "", vec![value(balancer), value(candidate)]);
     vec![both("imbalance", |balance| balance.imbalance), both("jain", |balance| balance.jain)]
+}
+
+/// What each picked, whether it was used or not, of the endpoints that are there now.
+fn plots(compared: &Compared<'_>) -> Vec<Plot> {
+    let endpoints = &compared.counts.endpoints;
+    if endpoints.values().all(|endpoint| endpoint.picks == [0, 0]) {
+        return Vec::new();
+    }
+    let line = |(n, subject): (usize, &Subject)| {
+        Line::ranked(subject.name.clone(), endpoints.values().map(|endpoint| endpoint.picks[n] as f64).collect())
+    };
+    vec![Plot {
+        title: "Picks by endpoint".to_owned(),
+        x: RANKED.to_owned(),
+        y: "connections".to_owned(),
+        logarithmic: false,
+        lines: compared.subjects.iter().enumerate().map(line).collect(),
+    }]
 }
 
 fn notes(compared: &Compared<'_>) -> Vec<String> {

@@ -57,6 +57,11 @@ pub trait Subject {
     /// Fuel that the last pick used; 0 where nothing counts it.
     fn last_fuel(&self) -> u64;
 
+    /// Fuel of the last plan, and of its adoption by a worker; 0 where nothing counts it.
+    fn update_fuel(&self) -> (u64, u64) {
+        (0, 0)
+    }
+
     /// The most memory that a worker held, in bytes; 0 where nothing measures it.
     fn memory_peak(&self) -> u64 {
         0

@@ -14,8 +14,8 @@ use serde_json::Value;
 use super::pointsman;
 use crate::step::root;
 
-/// Answers of policies that are recorded: three for each connection.
-const ANSWERS: u64 = 1_000_000;
+/// Decisions that are recorded, one for each connection: the answers of three policies.
+const DECISIONS: u64 = 1_000_000;
 /// Every built-in one.
 const BALANCERS: [&str; 11] = [
     "round-robin",
@@ -77,15 +77,15 @@ fn record(folder: &Path, recording: &Path, balancer: &str) -> Result<()> {
         Process::start("pointsman", pointsman().args(["--workers", "2", "--record"]).arg(recording).arg("-f").arg(folder.join("s.yaml")))?;
     process.wait_for_line("`serving: …`", |line| line.contains("serving: ").then_some(()))?;
     let address = std::net::SocketAddr::from(([127, 96, 8, 1], port));
-    let (began, connections) = (Instant::now(), ANSWERS.div_ceil(3));
+    let began = Instant::now();
     let answered = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for _ in 0..CLIENTS {
-            scope.spawn(|| answered.fetch_add(load::in_a_row(address, connections.div_ceil(CLIENTS)).answered(), Ordering::Relaxed));
+            scope.spawn(|| answered.fetch_add(load::in_a_row(address, DECISIONS.div_ceil(CLIENTS)).answered(), Ordering::Relaxed));
         }
     });
     let answered = answered.into_inner();
-    ensure!(answered >= connections, "{answered} of {connections} connections were answered");
+    ensure!(answered >= DECISIONS, "{answered} of {DECISIONS} connections were answered");
     process.signal(nix::sys::signal::Signal::SIGTERM)?;
     process.wait().context("ending pointsman")?;
     let bytes = std::fs::metadata(recording)?.len();
@@ -101,8 +101,17 @@ fn replay(recording: &Path, balancer: &str) -> Result<()> {
     let began = Instant::now();
     let (code, report) = policy(&["replay", &recording.display().to_string(), "--format", "json"])?;
     let took = began.elapsed();
-    println!("{balancer}: {ANSWERS} answers replayed in {:.1} s: {}", took.as_secs_f64(), report["verdict"]);
-    ensure!(code == 0, "it ended with {code}: {report:#}");
+    let metric = |name: &str| {
+        let metric = report["metrics"].as_array()?.iter().find(|metric| metric["name"] == name)?;
+        metric["values"][0]["mean"].as_f64()
+    };
+    // What is recorded as a decision is the answer of one policy.
+    let (answers, differences, left_out) = (metric("decisions").unwrap_or_default(), metric("differences"), metric("left-out"));
+    println!("{balancer}: {DECISIONS} decisions, {answers} answers, replayed in {:.1} s: {}", took.as_secs_f64(), report["verdict"]);
+    let mut notes = report["notes"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let exact = notes.any(|note| note.starts_with("exact"));
+    ensure!(code == 0 && exact && differences == Some(0.0) && left_out == Some(0.0), "it ended with {code}: {report:#}");
+    ensure!(answers >= 3.0 * DECISIONS as f64, "not every decision is in it: {report:#}");
     ensure!(took < REPLAYED, "{took:?}");
     Ok(())
 }

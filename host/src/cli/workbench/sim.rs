@@ -1,13 +1,13 @@
 //! `pointsman policy sim`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 use super::{CandidateArgs, Progress, ReportArgs, finish, read, sandbox};
 use crate::workbench::component::Candidate;
-use crate::workbench::metrics::MIN_SEEDS;
 use crate::workbench::sim::{Scenario, Wanted, simulate};
 use crate::workbench::subject::Subject;
 
@@ -22,7 +22,7 @@ pub struct Args {
     /// The scenario
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
-    /// Another policy in the same scenario, with the same luck: a file or a built-in name; may be repeated
+    /// Another policy in the same scenario, with the same luck: a file or a built-in name, without settings; may be repeated
     #[arg(long, value_name = "FILE|NAME")]
     vs: Vec<String>,
     /// How many runs, each with a seed of its own that follows from --seed; a difference is told from 16 on
@@ -53,19 +53,34 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let candidates =
         std::iter::once(&args.candidate.component).chain(&args.vs).map(|name| load(name)).collect::<anyhow::Result<Vec<_>>>()?;
     let subjects: Vec<_> = candidates.iter().map(Candidate::subject).collect();
+    // Settings are the candidate's, also where a swap brings it.
     let settings = &args.candidate.settings;
+    let settings_of = |component: &str| if component == args.candidate.component { settings.as_slice() } else { &[] };
+    let mut successors = BTreeMap::new();
+    for (n, name) in scenario.swaps() {
+        let successor = load(name).and_then(|candidate| {
+            candidate.balancer(settings_of(name), 1, args.candidate.seed)?;
+            Ok(candidate)
+        });
+        let remedy = "name a built-in balancer, or a component's file";
+        let successor = successor.map_err(|error| {
+            let mistake = Scenario::mistake(&args.file, &text, &format!("events[{n}].swap"), format!("{error:#}"), remedy);
+            anyhow!("{shown} is not a scenario\n{mistake}")
+        })?;
+        successors.insert(name.to_owned(), successor);
+    }
     let mut factory = |wanted: Wanted<'_>, workers: usize, seed: u64| -> Result<Box<dyn Subject>, String> {
         let balancer = match wanted {
-            Wanted::Tried(which) => candidates[which].balancer(settings, workers, seed),
-            Wanted::Named(name) => load(name).and_then(|candidate| candidate.balancer(settings, workers, seed)),
+            Wanted::Tried(which) => candidates[which].balancer(if which == 0 { settings } else { &[] }, workers, seed),
+            Wanted::Named(name) => match successors.get(name) {
+                Some(successor) => successor.balancer(settings_of(name), workers, seed),
+                None => Err(anyhow!("{name} was not loaded")),
+            },
         };
         balancer.map(|balancer| Box::new(balancer) as Box<dyn Subject>).map_err(|error| format!("{error:#}"))
     };
     let mut progress = Progress::new("runs");
-    let mut report = simulate(&scenario, &subjects, &mut factory, args.seeds, args.candidate.seed, &mut |done, of| progress.at(done, of))?;
+    let report = simulate(&scenario, &subjects, &mut factory, args.seeds, args.candidate.seed, &mut |done, of| progress.at(done, of))?;
     drop(progress);
-    if args.seeds < MIN_SEEDS && subjects.len() > 1 {
-        report.notes.push(format!("differences are told from {MIN_SEEDS} seeds on"));
-    }
     finish(report, &args.output)
 }

@@ -201,8 +201,8 @@ impl Side {
         }
     }
 
-    pub(super) fn in_flight(&mut self, keys: &[Arc<str>]) {
-        self.measures.in_flight(keys, &self.loads);
+    pub(super) fn in_flight(&mut self, members: &[(Arc<str>, u32)], now_ms: u64) {
+        self.measures.in_flight(members, &self.loads, now_ms);
     }
 
     pub(super) fn differs(&mut self, connection: &Connection, differs: bool) {

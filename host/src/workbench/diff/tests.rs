@@ -11,7 +11,7 @@ const ENDPOINTS: u32 = 10;
 /// A host with one Service of ten endpoints, of which one leaves after half of the connections.
 fn recorded(path: &Path, balancer: &str) {
     let mut studio = Studio::new(path, all(), 2);
-    let filled = Filled { service: 0, traffic_policy: "kubernetes", balancer, stand_in: None };
+    let filled = Filled { service: 0, selector: "label-selector", traffic_policy: "kubernetes", balancer, stand_in: None };
     let mut endpoints = native::endpoints(&[1; ENDPOINTS as usize]);
     endpoints.iter_mut().for_each(|endpoint| endpoint.group = Some(0));
     studio.plan(filled, &endpoints);
@@ -54,10 +54,17 @@ fn two_choices_instead_of_maglev_loses_affinity_and_gains_balance() {
     let report = compared(&file(&folder), None, "two-choices", true);
     assert_eq!(report.subjects[0].name, "recorded");
     assert_eq!(values(&report, "connections"), [6_000.0, 6_000.0]);
-    let affinity = values(&report, "affinity-survival");
+    let affinity = values(&report, "affinity-kept");
     assert!(affinity[0] > 99.0 && affinity[1] < 30.0, "{affinity:?}");
     let imbalance = values(&report, "imbalance");
     assert!(imbalance[1] < imbalance[0] && imbalance[1] < 1.2, "{imbalance:?}");
+    assert!(report.metrics.iter().all(|metric| metric.differs.is_none()), "what was measured once is no difference: {report:?}");
+    assert!(!has(&report, "fuel-p50") && values(&report, "b-fuel-p50").len() == 1, "what was recorded has none");
+    let titles: Vec<_> = report.plots.iter().map(|plot| (plot.title.as_str(), plot.lines.len())).collect();
+    assert_eq!(titles, [("Picks by endpoint", 2), ("In-flight gap over time", 2)]);
+    let picks = &report.plots[0].lines[0].points;
+    assert!(picks.len() == 10 && picks.windows(2).all(|pair| pair[0].1 >= pair[1].1), "the largest first: {picks:?}");
+    assert_eq!(picks.iter().map(|(_, count)| count).sum::<f64>(), 6_000.0);
     let gap = values(&report, "in-flight-gap");
     assert!(gap[1] < gap[0], "{gap:?}");
     assert_eq!(report.verdict, Verdict::Holds);
@@ -75,7 +82,7 @@ fn the_loops_are_labelled_and_never_mixed() {
         "{:?}",
         open_loop.notes
     );
-    assert!(!has(&open_loop, "in-flight-gap"));
+    assert!(!has(&open_loop, "in-flight-gap") && open_loop.plots.len() == 1);
     let closed = compared(&file(&folder), None, "two-choices", true);
     assert!(closed.notes[0].starts_with("closed loop: ") && closed.notes.len() == 1, "{:?}", closed.notes);
     let stateless = compared(&file(&folder), None, "rendezvous", false);
@@ -89,7 +96,7 @@ fn the_same_balancer_moves_nobody() {
     for (a, closed_loop) in [(None, false), (None, true), (Some("maglev"), false), (Some("maglev"), true)] {
         let report = compared(&file(&folder), a, "maglev", closed_loop);
         assert_eq!((values(&report, "moved-connections"), values(&report, "moved-clients")), (vec![0.0], vec![0.0]));
-        for name in ["imbalance", "jain", "affinity-survival", "disruption", "collateral"] {
+        for name in ["imbalance", "jain", "affinity-kept", "disruption", "collateral"] {
             let values = values(&report, name);
             assert_eq!(values[0], values[1], "{name}");
         }
@@ -106,7 +113,9 @@ fn disruption_is_told_from_collateral() {
     assert!(disruption[0] > 0.0 && disruption[0] < 25.0, "one of ten left: {disruption:?}");
     assert_eq!(collateral[0], 0.0, "monotone");
     assert!(collateral[1] > 50.0, "{collateral:?}");
-    assert_eq!(values(&report, "affinity-survival")[0], 100.0);
+    let (minimal, kept) = (values(&report, "minimal"), values(&report, "affinity-kept"));
+    assert_eq!(disruption[0], minimal[0]);
+    assert!(kept[0] > 98.0 && kept[0] < 100.0, "the clients of the endpoint that left, once each: {kept:?}");
 }
 
 #[test]
@@ -128,4 +137,20 @@ fn a_balancer_that_faults_fails() {
         report.cases[0].findings[0].starts_with("always-trap: not-asked") || report.cases[0].findings[0].contains("trap"),
         "{report:?}"
     );
+}
+
+/// An endpoint without weight holds nothing, and does not make the others look overloaded.
+#[test]
+fn the_gap_is_by_weight() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut studio = Studio::new(&file(&folder), all(), 1);
+    let mut endpoints = native::endpoints(&[2, 1, 1, 0]);
+    endpoints.iter_mut().for_each(|endpoint| endpoint.group = Some(0));
+    let filled = Filled { service: 0, selector: "label-selector", traffic_policy: "kubernetes", balancer: "round-robin", stand_in: None };
+    studio.plan(filled, &endpoints);
+    (0..400).for_each(|_| drop(studio.connect(0, 0, 100).unwrap()));
+    studio.end();
+    let report = compared(&file(&folder), None, "round-robin", true);
+    let gap = values(&report, "in-flight-gap-max");
+    assert!(gap[0] <= 1.0 && gap[1] <= 1.0, "in turn, by weight: {gap:?}");
 }

@@ -49,11 +49,11 @@ pub fn gap(connections_and_weights: impl Iterator<Item = (f64, f64)> + Clone) ->
     (weights > 0.0).then(|| (most - connections / weights) * (weights / endpoints))
 }
 
-/// `weight-error`: the most by which an endpoint's share of the picks misses what was expected of it, as a part of all picks.
+/// `weight-error`: the most by which an endpoint's share of the picks misses what was expected of it, in percent of all picks.
 pub fn weight_error(picks: &[u64], expected: &[f64]) -> Option<f64> {
     let total: f64 = expected.iter().sum();
     let misses = picks.iter().zip(expected).map(|(picks, expected)| (*picks as f64 - expected).abs());
-    (total > 0.0).then(|| misses.fold(0.0, f64::max) / total)
+    (total > 0.0).then(|| misses.fold(0.0, f64::max) / total * 100.0)
 }
 
 /// `chi-square-p`: the chance that picks at random by weight miss what was expected by as much as these (Pearson's test). Below 0.001:

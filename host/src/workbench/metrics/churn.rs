@@ -64,7 +64,8 @@ impl Disruption {
         disruption
     }
 
-    /// `disruption`: the part of the keys that moved. None without keys; so with the others.
+    /// `disruption`: the part of the keys that moved; `affinity-kept` is the rest, where each key is a client that came back. None without
+    /// keys; so with the others.
     pub fn disruption(&self) -> Option<f64> {
         self.part(self.moved)
     }
@@ -82,13 +83,4 @@ impl Disruption {
     fn part(&self, count: u64) -> Option<f64> {
         (self.keys > 0).then(|| count as f64 / self.keys as f64)
     }
-}
-
-/// `affinity-survival`: the part of the keys that still have the endpoint that they had first, after each of some changes. The first of
-/// the assignments is what they had first.
-pub fn affinity_survival<E: PartialEq>(assignments: &[Vec<Option<E>>]) -> Vec<f64> {
-    let Some((first, later)) = assignments.split_first() else { return Vec::new() };
-    let keys = first.iter().flatten().count().max(1) as f64;
-    let kept = |now: &Vec<Option<E>>| first.iter().zip(now).filter(|(first, now)| first.is_some() && first == now).count();
-    later.iter().map(|now| kept(now) as f64 / keys).collect()
 }

@@ -21,17 +21,12 @@ pub fn estimate(values: &[f64]) -> Option<Estimate> {
     Some(Estimate { mean, low: mean - half, high: mean + half, samples: values.len() as u32 })
 }
 
-/// Whether no interval touches another.
-pub fn separate(values: &[Estimate]) -> bool {
-    let mut sorted: Vec<&Estimate> = values.iter().collect();
-    sorted.sort_by(|a, b| a.low.total_cmp(&b.low));
-    sorted.windows(2).all(|pair| pair[0].high < pair[1].low)
-}
-
-/// `differs` of a metric: none where nothing is compared, or where fewer than `MIN_SEEDS` were tried.
+/// `differs` of a metric: whether the interval of another value does not touch the first's, which the others are compared with. None where
+/// nothing is compared, or where fewer than `MIN_SEEDS` were tried.
 pub fn differs(values: &[Estimate]) -> Option<bool> {
-    let comparable = values.len() > 1 && values.iter().all(|value| value.samples >= MIN_SEEDS);
-    comparable.then(|| separate(values))
+    let (first, others) = values.split_first()?;
+    let comparable = !others.is_empty() && values.iter().all(|value| value.samples >= MIN_SEEDS);
+    comparable.then(|| others.iter().any(|other| other.high < first.low || other.low > first.high))
 }
 
 /// The smallest value that at least this part of them does not exceed (nearest rank). Reorders them. None of nothing.

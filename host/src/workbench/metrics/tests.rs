@@ -33,7 +33,7 @@ fn the_gap_is_max_less_mean_and_by_weight() {
 
 #[test]
 fn the_weight_error_is_the_worst_share() {
-    assert_eq!(weight_error(&[60, 40], &[50.0, 50.0]), Some(0.1));
+    assert_eq!(weight_error(&[60, 40], &[50.0, 50.0]), Some(10.0));
     assert_eq!(weight_error(&[5, 1, 1], &[5.0, 1.0, 1.0]), Some(0.0));
     assert_eq!(weight_error(&[], &[]), None);
 }
@@ -102,8 +102,13 @@ fn a_difference_needs_intervals_that_do_not_touch_and_seeds() {
         assert_eq!(differs(&[one, other]), expected, "{one:?} {other:?}");
     }
     assert_eq!(differs(&[of(1.0, 2.0, 16)]), None);
-    assert!(
-        separate(&[of(5.0, 6.0, 1), of(1.0, 2.0, 1), of(3.0, 4.0, 1)]) && !separate(&[of(1.0, 2.0, 1), of(5.0, 6.0, 1), of(1.5, 4.0, 1)])
+    let (first, apart) = (of(1.0, 2.0, 16), of(3.0, 4.0, 16));
+    assert_eq!(differs(&[first, first, apart]), Some(true), "a twin of the first hides nothing");
+    assert_eq!(differs(&[first, apart, apart]), Some(true));
+    assert_eq!(
+        differs(&[first, of(1.5, 4.0, 16), of(2.0, 3.0, 16)]),
+        Some(false),
+        "and how the others differ from each other is not asked"
     );
 }
 
@@ -126,13 +131,6 @@ fn disruption_tells_need_from_collateral() {
     assert_eq!(found.moved, found.minimal + found.collateral);
     assert_eq!((found.disruption(), found.minimal_part(), found.collateral_part()), (Some(5.0 / 6.0), Some(0.5), Some(2.0 / 6.0)));
     assert_eq!(Disruption::default().disruption(), None);
-}
-
-#[test]
-fn affinity_survives_where_the_first_endpoint_is_had_again() {
-    let assignments = ["aabb", "aabc", "caba", "aabb"].map(|row| row.chars().map(Some).collect::<Vec<_>>());
-    assert_eq!(affinity_survival(&assignments), [0.75, 0.5, 1.0]);
-    assert!(affinity_survival::<char>(&[]).is_empty());
 }
 
 fn schedule(weights: &[f64], picks: &[usize]) -> Schedule {

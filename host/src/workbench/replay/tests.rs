@@ -39,7 +39,7 @@ fn two_workers_over_churn_replay_without_a_difference() {
     assert_eq!(report.notes, ["exact: everything that the policies saw is in the recording"]);
     // 4,800 connections, the three stages of each; the pick of one that traps is asked of another.
     assert!(metric(&report, "decisions") > 14_000, "{}", metric(&report, "decisions"));
-    for name in BALANCERS.iter().chain(&["always-trap", "label-selector", "kubernetes", "prefer-local", "zone-spill"]) {
+    for name in BALANCERS.iter().chain(&["always-trap", "label-selector", "canary", "kubernetes", "prefer-local", "zone-spill"]) {
         let case = report.cases.iter().find(|case| case.name.ends_with(&format!(" {name}"))).unwrap();
         assert_eq!(case.verdict, Verdict::Holds, "{name}");
     }
@@ -124,7 +124,8 @@ fn hashed_clients_replay_exactly_where_only_hashes_are_read() {
     });
     assert_eq!(clients.len(), 50, "as many as there are clients");
     let report = replayed(&file(&folder));
-    assert_eq!(metric(&report, "differences"), 0);
+    let differ: Vec<_> = report.cases.iter().filter(|case| case.verdict != Verdict::Holds).map(|case| case.name.as_str()).collect();
+    assert_eq!(differ, ["balancer ketama"], "it alone reads the address, as nginx has it");
     assert!(report.notes[0].starts_with("approximate, because clients are pseudonyms"), "{:?}", report.notes);
 }
 

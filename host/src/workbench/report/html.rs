@@ -7,7 +7,7 @@ mod intervals;
 mod plot;
 
 use super::shown::{clean, columns, command, estimate, verdict};
-use super::{Case, Metric, Report, Verdict};
+use super::{Case, Kind, Metric, Report};
 
 /// A page.
 pub fn render(report: &Report) -> String {
@@ -41,9 +41,11 @@ pub fn render(report: &Report) -> String {
 fn head(page: &mut String, report: &Report, subjects: &[String]) {
     let state = verdict(report.verdict);
     page.push_str(&format!("<header>\n<h1>{} <span class=\"verdict {state}\">{state}</span></h1>\n<dl>\n", command(report.kind)));
+    // Beside what was recorded, or is in force, the second is tried.
+    let tried = usize::from(matches!(report.kind, Kind::Diff | Kind::Shadow | Kind::Canary));
     for (n, (subject, name)) in report.subjects.iter().zip(subjects).enumerate() {
         let digest = subject.digest.as_deref().map(|digest| format!(" <code>{}</code>", escaped(digest))).unwrap_or_default();
-        let role = if n == 0 { "subject" } else { "compared with" };
+        let role = if n == tried { "subject" } else { "compared with" };
         page.push_str(&format!("<dt>{role}</dt><dd>{}<b>{name}</b>{digest}</dd>\n", plot::swatch(n)));
     }
     if let Some(seed) = report.seed {
@@ -65,7 +67,7 @@ fn case(page: &mut String, report: &Report, case: &Case) {
         let findings: String = case.findings.iter().map(|finding| format!("<li>{}</li>", escaped(finding))).collect();
         page.push_str(&format!("<ul>{findings}</ul>"));
     }
-    if case.verdict == Verdict::Fails && !case.metrics.is_empty() {
+    if !case.metrics.is_empty() {
         page.push('\n');
         metrics(page, report, &case.metrics);
     }

@@ -1,5 +1,5 @@
 //! For CI systems: JUnit XML, in the form that Jenkins, GitLab and GitHub's reporters read
-//! (<https://github.com/testmoapp/junitxml>). A case is a test; metrics are properties.
+//! (<https://github.com/testmoapp/junitxml>). A case is a test; metrics are properties, of the suite or of their case.
 
 use super::shown::{command, estimate};
 use super::{Case, Metric, Report, Verdict};
@@ -29,15 +29,18 @@ fn properties(out: &mut String, report: &Report) {
         .iter()
         .map(|subject| ("subject".to_owned(), format!("{} {}", subject.name, subject.digest.as_deref().unwrap_or(""))));
     let metrics = report.metrics.iter().map(property);
-    let all: Vec<(String, String)> = seed.into_iter().chain(subjects).chain(metrics).collect();
-    if all.is_empty() {
+    listed(out, "    ", &seed.into_iter().chain(subjects).chain(metrics).collect::<Vec<_>>());
+}
+
+fn listed(out: &mut String, indent: &str, properties: &[(String, String)]) {
+    if properties.is_empty() {
         return;
     }
-    out.push_str("    <properties>\n");
-    for (name, value) in all {
-        out.push_str(&format!("      <property name=\"{}\" value=\"{}\"/>\n", escaped(&name), escaped(value.trim_end())));
+    out.push_str(&format!("{indent}<properties>\n"));
+    for (name, value) in properties {
+        out.push_str(&format!("{indent}  <property name=\"{}\" value=\"{}\"/>\n", escaped(name), escaped(value.trim_end())));
     }
-    out.push_str("    </properties>\n");
+    out.push_str(&format!("{indent}</properties>\n"));
 }
 
 fn property(metric: &Metric) -> (String, String) {
@@ -50,15 +53,16 @@ fn property(metric: &Metric) -> (String, String) {
 fn test_case(out: &mut String, case: &Case, class: &str) {
     let findings = case.findings.join("\n");
     let first = escaped(case.findings.first().map_or("", String::as_str));
+    let mut inner = String::new();
+    listed(&mut inner, "      ", &case.metrics.iter().map(property).collect::<Vec<_>>());
+    inner.push_str(&match case.verdict {
+        Verdict::Fails => format!("      <failure message=\"{first}\">{}</failure>\n", escaped(&findings)),
+        Verdict::Skipped => format!("      <skipped message=\"{first}\"/>\n"),
+        Verdict::Holds if findings.is_empty() => String::new(),
+        Verdict::Holds => format!("      <system-out>{}</system-out>\n", escaped(&findings)),
+    });
     out.push_str(&format!("    <testcase name=\"{}\" classname=\"{class}\"", escaped(&case.name)));
-    match case.verdict {
-        Verdict::Fails => {
-            out.push_str(&format!(">\n      <failure message=\"{first}\">{}</failure>\n    </testcase>\n", escaped(&findings)));
-        }
-        Verdict::Skipped => out.push_str(&format!(">\n      <skipped message=\"{first}\"/>\n    </testcase>\n")),
-        Verdict::Holds if findings.is_empty() => out.push_str("/>\n"),
-        Verdict::Holds => out.push_str(&format!(">\n      <system-out>{}</system-out>\n    </testcase>\n", escaped(&findings))),
-    }
+    out.push_str(&if inner.is_empty() { "/>\n".to_owned() } else { format!(">\n{inner}    </testcase>\n") });
 }
 
 /// Text, or an attribute's value. Characters that XML 1.0 has no place for are replaced.

@@ -105,7 +105,8 @@ pub struct Metric {
     pub unit: String,
     /// In the order of the report's subjects (or one alone).
     pub values: Vec<Estimate>,
-    /// In a comparison: whether the intervals of the values do not touch. None where nothing is compared.
+    /// In a comparison: whether the interval of another value does not touch the first's. None where nothing is compared, or too little
+    /// was tried to say.
     pub differs: Option<bool>,
 }
 
@@ -147,6 +148,24 @@ pub struct Line {
     pub label: String,
     /// x and y, by x.
     pub points: Vec<(f64, f64)>,
+}
+
+/// The x axis of ranked lines.
+pub const RANKED: &str = "endpoints, busiest first (%)";
+/// Points of a ranked line, less one.
+pub const RANKS: usize = 100;
+
+impl Line {
+    /// Values of endpoints, the largest first, over the part of the endpoints that has more.
+    pub fn ranked(label: String, mut values: Vec<f64>) -> Self {
+        values.sort_by(|a, b| b.total_cmp(a));
+        let points = values.len().min(RANKS + 1);
+        let point = |n: usize| {
+            let part = n as f64 / (points - 1).max(1) as f64;
+            Some((part * 100.0, *values.get((part * (values.len() - 1) as f64).round() as usize)?))
+        };
+        Self { label, points: (0..points).filter_map(point).collect() }
+    }
 }
 
 impl Estimate {

@@ -106,6 +106,28 @@ fn junit_counts_and_escapes() {
     }
 }
 
+/// What was measured for a case is shown whether it holds or not: the costs and the laws' numbers stand there alone.
+#[test]
+fn metrics_of_a_case_are_shown_whatever_its_verdict() {
+    let mut report = report("maglev");
+    for (n, case) in report.cases.iter_mut().enumerate() {
+        case.metrics = vec![metric(&format!("fuel-{n}"), &[(120.0 + n as f64, 0.0)], None)];
+    }
+    let (page, xml) = (html::render(&report), junit::render(&report));
+    well_formed(&page);
+    well_formed(&xml);
+    for n in 0..3 {
+        assert!(page.contains(&format!("<th scope=\"row\">fuel-{n}</th><td>ms</td><td class=\"number\">12{n}</td>")), "{page}");
+        assert!(
+            xml.contains(&format!("      <properties>\n        <property name=\"fuel-{n}\" value=\"12{n} ms\"/>\n      </properties>\n")),
+            "{xml}"
+        );
+    }
+    // Before the verdict, as readers of JUnit have it.
+    let (properties, failure) = (xml.find("fuel-1"), xml.find("<failure"));
+    assert!(properties < failure && properties.is_some());
+}
+
 #[test]
 fn a_page_asks_for_nothing_and_lets_nothing_in() {
     let page = html::render(&report(HOSTILE));
@@ -136,6 +158,10 @@ fn a_page_shows_everything() {
     }
     // Lines differ by dashes too.
     assert!(page.contains("class=\"line s0\" d=") && page.contains("class=\"line s1\" stroke-dasharray=\"9 4\" d="));
+    for (kind, first) in [(Kind::Sim, "subject"), (Kind::Diff, "compared with")] {
+        let page = html::render(&Report { kind, ..report("x") });
+        assert!(page.contains(&format!("<dl>\n<dt>{first}</dt>")), "{kind:?}");
+    }
     let empty = Report { cases: Vec::new(), metrics: Vec::new(), plots: Vec::new(), notes: Vec::new(), ..report("x") };
     well_formed(&html::render(&empty));
     let nothing =

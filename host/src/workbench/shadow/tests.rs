@@ -52,6 +52,9 @@ fn a_shadow_that_is_sound_holds_however_much_it_differs() {
     assert_eq!(values(&report, "moved"), [50.0]);
     assert_eq!(values(&report, "imbalance"), [1.0, 2.0], "an endpoint that has just come is left out");
     assert_eq!(values(&report, "jain"), [1.0, 0.5]);
+    let lines: Vec<_> = report.plots[0].lines.iter().map(|line| (line.label.as_str(), line.points.clone())).collect();
+    let picks = |counts: [f64; 3]| vec![(0.0, counts[0]), (50.0, counts[1]), (100.0, counts[2])];
+    assert_eq!(lines, [("round-robin", picks([500.0, 500.0, 0.0])), ("maglev", picks([800.0, 3.0, 0.0]))], "the busiest first");
     assert_eq!(values(&report, "no-opinion"), [0.0, 20.0]);
     assert_eq!(values(&report, "faulted"), [0.0, 0.0]);
     assert_eq!(values(&report, "fallback"), [0.0, 20.0]);

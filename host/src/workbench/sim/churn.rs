@@ -1,38 +1,42 @@
 //! What happens to endpoints, to the clock and to the policy.
 
+use std::rc::Rc;
+
 use pointsman_sdk::types::{Endpoint, OutcomeKind, Slot};
 
 use super::agenda::What;
 use super::run::Run;
-use super::scenario::{Action, Failure, Flap, Group, RollingRestart, Target};
-use super::world::Node;
+use super::scenario::{Action, Flap, Group, RollingRestart, Target, Time};
+use super::world::{Failing, Node, Slowed};
 
 /// Something that an event does, at once or later. Endpoints are numbers of nodes.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
     /// As the scenario says.
     Act(Action),
-    /// They leave; connections may go on for so many nanoseconds.
-    Remove(Vec<usize>, u64),
+    /// They leave, and successors take their places so many nanoseconds later; connections may go on for so many.
+    Replace(Nodes, u64, u64),
     /// The connections that they still have are reset.
-    Cut(Vec<usize>),
+    Cut(Nodes),
     /// They join.
     Join(Vec<Group>),
     /// They are known not to be ready.
-    NotReady(Vec<usize>),
+    NotReady(Nodes),
     /// They are ready again, as far as this reason goes.
-    Ready(Vec<usize>),
+    Ready(Nodes),
     /// Somebody answers there again.
-    Back(Vec<usize>),
-    /// They are slower by this factor.
-    Slower(Vec<usize>, f64),
-    /// They fail so, or not any more.
-    Failing(Vec<usize>, Option<(Failure, f64)>),
+    Back(Nodes),
 }
 
+/// Shared by the steps of an event.
+type Nodes = Rc<[usize]>;
+
 impl Run<'_> {
-    /// Has something done at a time.
+    /// Has something done at a time, if the run lasts until then.
     pub(super) fn plan_step(&mut self, at: u64, step: Step) {
+        if at > self.scenario.duration.nanos {
+            return;
+        }
         self.agenda.plan(at, What::Step(self.steps.len() as u32));
         self.steps.push(step);
     }
@@ -47,7 +51,7 @@ impl Run<'_> {
     pub(super) fn step(&mut self, number: u32) -> Result<(), String> {
         match self.steps[number as usize].clone() {
             Step::Act(action) => return self.act(action),
-            Step::Remove(nodes, drain) => self.remove(&nodes, drain),
+            Step::Replace(nodes, starts_in, drain) => self.replace(&nodes, starts_in, drain),
             Step::Cut(nodes) => self.cut(&nodes),
             Step::Join(groups) => {
                 groups.iter().for_each(|group| self.add(group));
@@ -66,8 +70,6 @@ impl Run<'_> {
                 self.changed();
             }
             Step::Back(nodes) => self.each(&nodes, |node| node.gone -= 1),
-            Step::Slower(nodes, factor) => self.each(&nodes, |node| node.slow *= factor),
-            Step::Failing(nodes, how) => self.each(&nodes, |node| node.failing = how),
         }
         Ok(())
     }
@@ -80,7 +82,7 @@ impl Run<'_> {
             }
             Action::Remove(remove) => {
                 let nodes = self.targets(&remove.endpoints);
-                self.remove(&nodes, remove.drain.nanos);
+                self.remove(nodes, remove.drain.nanos);
             }
             Action::Flap(flap) => self.flap(&flap),
             Action::Weight(weight) => {
@@ -100,18 +102,17 @@ impl Run<'_> {
                 self.plan_later(back, Step::Back(nodes));
             }
             Action::Slow(slow) => {
-                let nodes = self.targets(&slow.endpoints);
-                self.each(&nodes, |node| node.slow *= slow.factor);
-                self.plan_later(slow.duration.map(|time| time.nanos), Step::Slower(nodes, 1.0 / slow.factor));
+                let (nodes, until) = (self.targets(&slow.endpoints), self.until(slow.duration));
+                self.each(&nodes, |node| node.slowed.push(Slowed { factor: slow.factor, until }));
             }
             Action::Fail(fail) => {
-                let nodes = self.targets(&fail.endpoints);
-                self.each(&nodes, |node| node.failing = Some((fail.how, fail.share)));
-                self.plan_later(fail.duration.map(|time| time.nanos), Step::Failing(nodes, None));
+                let (nodes, until) = (self.targets(&fail.endpoints), self.until(fail.duration));
+                self.each(&nodes, |node| node.failing.push(Failing { how: fail.how, share: fail.share, until }));
             }
             Action::RollingRestart(restart) => self.restart(&restart),
             Action::ClockJump(jump) => self.jumped_ms = self.jumped_ms.saturating_add(jump.millis),
             Action::Swap(policy) => {
+                self.observed.held(self.subject.memory_peak());
                 self.subject = (self.successors)(&policy)?;
                 if !self.members.is_empty() {
                     self.tell_endpoints()?;
@@ -145,16 +146,21 @@ impl Run<'_> {
         }
     }
 
+    /// When something ends that lasts so long; none: never.
+    fn until(&self, lasts: Option<Time>) -> u64 {
+        lasts.map_or(u64::MAX, |time| self.now.saturating_add(time.nanos))
+    }
+
     /// The nodes that are meant, of those that did not leave for good.
-    fn targets(&mut self, target: &Target) -> Vec<usize> {
+    fn targets(&mut self, target: &Target) -> Nodes {
         let nodes = self.nodes.iter().enumerate().filter(|(_, node)| !node.removed);
-        let with = |wanted: &dyn Fn(&Node) -> bool| nodes.clone().filter(|(_, node)| wanted(node)).map(|(at, _)| at).collect();
-        match target {
+        let with = |wanted: &dyn Fn(&Node) -> bool| nodes.clone().filter(|(_, node)| wanted(node)).map(|(at, _)| at).collect::<Vec<_>>();
+        let meant = match target {
             Target::All => with(&|_| true),
             Target::Zone(zone) => with(&|node| node.endpoint.zone.as_ref() == Some(zone)),
             Target::Keys(keys) => with(&|node| keys.contains(&node.endpoint.key)),
             Target::Count(count) => {
-                let mut all: Vec<usize> = with(&|_| true);
+                let mut all = with(&|_| true);
                 let count = (*count as usize).min(all.len());
                 // The first steps of a Fisher-Yates shuffle.
                 for n in 0..count {
@@ -164,7 +170,8 @@ impl Run<'_> {
                 all.truncate(count);
                 all
             }
-        }
+        };
+        meant.into()
     }
 
     fn each(&mut self, nodes: &[usize], change: impl Fn(&mut Node)) {
@@ -172,10 +179,18 @@ impl Run<'_> {
     }
 
     /// The host knows at once that they left; workers have a plan without them later, and until then the host picks another for them.
-    fn remove(&mut self, nodes: &[usize], drain: u64) {
-        self.each(nodes, |node| node.removed = true);
-        self.plan_later(Some(drain), Step::Cut(nodes.to_vec()));
+    fn remove(&mut self, nodes: Nodes, drain: u64) {
+        self.each(&nodes, |node| node.removed = true);
+        self.plan_later(Some(drain), Step::Cut(nodes));
         self.changed();
+    }
+
+    /// Who has left meanwhile is not replaced; the others' successors are as they are now, but for what befell them.
+    fn replace(&mut self, nodes: &[usize], starts_in: u64, drain: u64) {
+        let leaving: Nodes = nodes.iter().copied().filter(|at| !self.nodes[*at].removed).collect();
+        let successors = leaving.iter().map(|at| self.nodes[*at].successor()).collect();
+        self.plan_later(Some(starts_in), Step::Join(successors));
+        self.remove(leaving, drain);
     }
 
     /// Nobody answers any more, and established connections are reset.
@@ -196,18 +211,16 @@ impl Run<'_> {
         let period = flap.down.nanos.saturating_add(flap.up.nanos);
         for n in 0..u64::from(flap.times) {
             let begins = period.saturating_mul(n);
-            self.plan_later(Some(begins), Step::NotReady(nodes.clone()));
-            self.plan_later(Some(begins.saturating_add(flap.down.nanos)), Step::Ready(nodes.clone()));
+            self.plan_later(Some(begins), Step::NotReady(Rc::clone(&nodes)));
+            self.plan_later(Some(begins.saturating_add(flap.down.nanos)), Step::Ready(Rc::clone(&nodes)));
         }
     }
 
     fn restart(&mut self, restart: &RollingRestart) {
         let nodes = self.targets(&restart.endpoints);
         for (n, batch) in (0..).zip(nodes.chunks(restart.at_a_time as usize)) {
-            let leave = restart.every.nanos.saturating_mul(n);
-            let successors = batch.iter().map(|at| self.nodes[*at].successor()).collect();
-            self.plan_later(Some(leave.saturating_add(restart.starts_in.nanos)), Step::Join(successors));
-            self.plan_later(Some(leave), Step::Remove(batch.to_vec(), restart.drain.nanos));
+            let step = Step::Replace(batch.into(), restart.starts_in.nanos, restart.drain.nanos);
+            self.plan_later(Some(restart.every.nanos.saturating_mul(n)), step);
         }
     }
 
@@ -258,7 +271,7 @@ impl Run<'_> {
                     self.nodes[at].joined = self.plans;
                     let fair = f64::from(self.nodes[at].endpoint.weight) / all;
                     if !first && fair > 0.0 {
-                        self.observed.herd.join(at, fair);
+                        self.observed.joined(at, fair);
                     }
                 }
                 (true, None) => self.observed.herd.leave(at),
@@ -271,6 +284,8 @@ impl Run<'_> {
         let now_ms = self.now_ms();
         let endpoint = |(slot, at): (usize, &u32)| Endpoint { slot: slot as Slot, ..self.nodes[*at as usize].endpoint.clone() };
         let endpoints: Vec<Endpoint> = self.members.iter().enumerate().map(endpoint).collect();
-        self.subject.set_endpoints(&endpoints, now_ms)
+        self.subject.set_endpoints(&endpoints, now_ms)?;
+        self.observed.planned(self.subject.update_fuel());
+        Ok(())
     }
 }

@@ -18,7 +18,7 @@ use super::report;
 use super::subject::Subject;
 use observe::Summary;
 use random::{Popularity, Stream};
-use run::Run;
+use run::{MIN_PAUSE_NANOS, Run};
 
 pub use observe::{METRICS, SimMetric};
 pub use scenario::*;

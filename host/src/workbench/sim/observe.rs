@@ -37,7 +37,7 @@ pub const METRICS: &[SimMetric] = &[
     }),
     metric("weight-error", "%", |o| {
         let (picks, expected) = o.schedule.counts();
-        weight_error(&picks, &expected).map(|part| part * 100.0)
+        weight_error(&picks, &expected)
     }),
     metric("in-flight-gap", "connections", |o| (o.samples > 0).then(|| o.gaps / o.samples as f64)),
     metric("in-flight-gap-max", "connections", |o| (o.samples > 0).then_some(o.gap_max)),
@@ -47,7 +47,9 @@ pub const METRICS: &[SimMetric] = &[
     metric("latency-p50", "ms", |o| Some(millis(quantile(&mut o.latencies, 0.5)?))),
     metric("latency-p99", "ms", |o| Some(millis(quantile(&mut o.latencies, 0.99)?))),
     metric("affinity-kept", "%", |o| o.visits.disruption().map(|moved| (1.0 - moved) * 100.0)),
-    metric("collateral", "%", |o| o.visits.collateral_part().map(|part| part * 100.0)),
+    metric("disruption", "%", |o| o.changes.disruption().map(|part| part * 100.0)),
+    metric("minimal", "%", |o| o.changes.minimal_part().map(|part| part * 100.0)),
+    metric("collateral", "%", |o| o.changes.collateral_part().map(|part| part * 100.0)),
     metric("herd-share", "%", |o| o.herd.shares().map(|(share, _)| share * 100.0)),
     metric("herd-ratio", "", |o| o.herd.shares().map(|(_, ratio)| ratio)),
     metric("burst", "connections", |o| Some(o.burst.most() as f64)),
@@ -60,6 +62,9 @@ pub const METRICS: &[SimMetric] = &[
     metric("fuel-p50", "fuel", |o| Some(quantile(&mut o.fuel, 0.5)? as f64)),
     metric("fuel-p99", "fuel", |o| Some(quantile(&mut o.fuel, 0.99)? as f64)),
     metric("fuel-max", "fuel", |o| Some(quantile(&mut o.fuel, 1.0)? as f64)),
+    metric("plan-fuel", "fuel", |o| (o.plan_fuel > 0).then_some(o.plan_fuel as f64)),
+    metric("adopt-fuel", "fuel", |o| (o.adopt_fuel > 0).then_some(o.adopt_fuel as f64)),
+    metric("memory-peak", "bytes", |o| (o.memory_peak > 0).then_some(o.memory_peak as f64)),
 ];
 
 /// Endpoints that expected fewer picks are left out of `imbalance` and its like, and of `chi-square-p`: theirs is chance.
@@ -83,10 +88,16 @@ pub(super) struct Observed {
     pub(super) herd: Herd,
     burst: Burst,
     oscillation: Oscillation,
+    /// Of clients that come back.
     visits: Disruption,
+    /// Of those that come back after a change of endpoints.
+    changes: Disruption,
     waits: Vec<u64>,
     latencies: Vec<u64>,
     fuel: Vec<u64>,
+    plan_fuel: u64,
+    adopt_fuel: u64,
+    memory_peak: u64,
     has_queues: bool,
     samples: u64,
     gaps: f64,
@@ -138,9 +149,13 @@ impl Observed {
             burst: Burst::default(),
             oscillation: Oscillation::default(),
             visits: Disruption::default(),
+            changes: Disruption::default(),
             waits: Vec::new(),
             latencies: Vec::new(),
             fuel: Vec::new(),
+            plan_fuel: 0,
+            adopt_fuel: 0,
+            memory_peak: 0,
             has_queues: groups.any(|group| group.capacity.is_some()),
             samples: 0,
             gaps: 0.0,
@@ -161,14 +176,32 @@ impl Observed {
         self.schedule.set_members(members);
     }
 
-    /// A plan was refused.
-    pub(super) fn refused_plan(&mut self) {
-        self.refused_plans += 1;
+    /// A plan was made and adopted, whether it is measured or not: the first may be the only one.
+    pub(super) fn planned(&mut self, (plan, adopt): (u64, u64)) {
+        self.plan_fuel = self.plan_fuel.max(plan);
+        self.adopt_fuel = self.adopt_fuel.max(adopt);
     }
 
-    /// A policy was asked, and this is what it said.
-    pub(super) fn answered_by(&mut self, answer: Answer, fuel: u64) {
-        if !self.measuring {
+    /// A subject has done, and held so many bytes.
+    pub(super) fn held(&mut self, bytes: u64) {
+        self.memory_peak = self.memory_peak.max(bytes);
+    }
+
+    /// A plan was refused.
+    pub(super) fn refused_plan(&mut self) {
+        self.refused_plans += u64::from(self.measuring);
+    }
+
+    /// An endpoint joined, with this part of all weights.
+    pub(super) fn joined(&mut self, node: usize, fair: f64) {
+        if self.measuring {
+            self.herd.join(node, fair);
+        }
+    }
+
+    /// A policy was asked about a connection that is measured or not, and this is what it said.
+    pub(super) fn answered_by(&mut self, measured: bool, answer: Answer, fuel: u64) {
+        if !measured {
             return;
         }
         self.picks += 1;
@@ -179,38 +212,42 @@ impl Observed {
         }
     }
 
-    /// This is where the connection goes; `own` says whether that is the policy's choice.
-    pub(super) fn picked(&mut self, own: bool, node: usize, now_ms: u64) {
+    /// This is where a connection goes; `fallback`: it is measured, and the host chose in the policy's place.
+    pub(super) fn picked(&mut self, fallback: bool, node: usize, now_ms: u64) {
         self.herd.pick(node);
         self.schedule.pick(node);
+        self.fallbacks += u64::from(fallback);
         if self.measuring {
             self.burst.pick(node, now_ms);
-            self.fallbacks += u64::from(!own);
         }
     }
 
-    /// A client that has been here before.
-    pub(super) fn visit(&mut self, visit: Visit) {
+    /// A client that has been here before; since, the endpoints may have changed.
+    pub(super) fn visit(&mut self, visit: Visit, changed: bool) {
         self.moment.returning += 1;
         self.moment.kept += u64::from(visit == Visit::Kept);
         if self.measuring {
             self.visits.count(visit);
+            if changed {
+                self.changes.count(visit);
+            }
         }
     }
 
-    /// A connection came.
-    pub(super) fn came(&mut self) {
+    /// A connection came. Whether it is measured: what becomes of its attempts counts, or not, by when it came.
+    pub(super) fn came(&mut self) -> bool {
         self.connections += u64::from(self.measuring);
+        self.measuring
     }
 
     /// It reached nobody.
-    pub(super) fn failed(&mut self) {
-        self.failed += u64::from(self.measuring);
+    pub(super) fn failed(&mut self, measured: bool) {
+        self.failed += u64::from(measured);
     }
 
     /// An attempt reached nobody.
-    pub(super) fn unreached(&mut self) {
-        self.unreached += u64::from(self.measuring);
+    pub(super) fn unreached(&mut self, measured: bool) {
+        self.unreached += u64::from(measured);
     }
 
     /// A request waited until it was served.

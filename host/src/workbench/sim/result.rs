@@ -3,15 +3,13 @@
 use super::observe::{METRICS, Moment, Summary};
 use super::scenario::{Expectation, Scenario};
 use crate::workbench::metrics::{MIN_SEEDS, differs, estimate};
-use crate::workbench::report::{Case, Estimate, Kind, Line, Metric, Plot, Report, SCHEMA, Subject, Verdict};
+use crate::workbench::report::{Case, Estimate, Kind, Line, Metric, Plot, RANKED, RANKS, Report, SCHEMA, Subject, Verdict};
 
 /// Parts of the requests for which it is said how long they waited at most: all but one in 10, 20, 50, …
 pub(super) const WAIT_PARTS: [f64; 13] = [0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9998, 0.9999];
 
 /// Points of a plot over time; more are averaged.
 const MOMENTS: usize = 200;
-/// Points of the plot of loads, from the busiest endpoint to the idlest.
-const RANKS: usize = 100;
 
 /// The report of all runs, by subject and seed.
 pub(super) fn report(scenario: &Scenario, subjects: &[Subject], runs: &[Vec<Summary>], seeds: u32, seed: u64) -> Report {
@@ -90,7 +88,7 @@ fn plots(subjects: &[Subject], runs: &[Vec<Summary>]) -> Vec<Plot> {
     };
     let plots = [
         plot("In-flight gap over time", "time (s)", "most loaded endpoint above the mean (connections)", false, &gap),
-        plot("Load by endpoint", "endpoints, busiest first (%)", "picks / picks expected by weight", false, &loads),
+        plot("Load by endpoint", RANKED, "picks / picks expected by weight", false, &loads),
         plot("Affinity over time", "time (s)", "returning clients that went where they were (%)", false, &kept),
         plot("Waiting to be served", "one request in …", "waits at least (ms)", true, &waits),
     ];

@@ -17,7 +17,7 @@ use crate::workbench::subject::{Answer, Subject};
 /// Where the policies' clock starts, in milliseconds: far enough from 0 to jump back.
 const CLOCK_START_MS: i64 = 1_000_000;
 /// The requests of a connection follow each other no faster.
-const MIN_PAUSE_NANOS: u64 = 1000;
+pub(super) const MIN_PAUSE_NANOS: u64 = 1000;
 
 /// Makes another subject, by name, for a swap.
 pub(super) type Successors<'a> = dyn FnMut(&str) -> Result<Box<dyn Subject>, String> + 'a;
@@ -127,12 +127,13 @@ impl<'a> Run<'a> {
         for event in &scenario.events {
             self.plan_step(event.at.nanos, Step::Act(event.action.clone()));
         }
-        let mut process = Process::new(&scenario.arrivals, Stream::new(seed, "arrivals"));
+        let mut process = Process::new(&scenario.arrivals, Stream::new(seed, "arrivals"), scenario.duration.nanos);
         let mut arrival = process.next();
         loop {
             let (next_at, comes_at) = (self.agenda.next_at(), arrival.map_or(u64::MAX, |(at, _)| at));
             let at = next_at.min(comes_at);
             if at > scenario.duration.nanos {
+                self.observed.held(self.subject.memory_peak());
                 return Ok(self.observed);
             }
             self.now = at;
@@ -161,11 +162,11 @@ impl<'a> Run<'a> {
             What::Close(handle) => self.close(handle, OutcomeKind::Closed),
             What::Refresh(worker) => {
                 self.views.look(&mut *self.subject, worker as usize, &self.nodes);
-                self.agenda.plan(self.now + self.scenario.counters.refresh.nanos, what);
+                self.agenda.plan(self.now.saturating_add(self.scenario.counters.refresh.nanos), what);
             }
             What::Feedback => {
                 self.tell();
-                self.agenda.plan(self.now + self.scenario.feedback_every.nanos, what);
+                self.agenda.plan(self.now.saturating_add(self.scenario.feedback_every.nanos), what);
             }
             What::Sample => {
                 self.observed.look(&self.nodes, &self.members);
@@ -217,17 +218,17 @@ impl<'a> Run<'a> {
             begun: self.now,
             plan: self.plans,
             opened: self.now,
+            measured: self.observed.came(),
         };
         let handle = self.connections.insert(connection);
-        self.observed.came();
         self.attempt(handle);
     }
 
     /// Asks the policy, and connects to where it says.
     fn attempt(&mut self, handle: Handle) {
         let Some(at) = self.decide(handle) else {
-            self.connections.remove(handle);
-            self.observed.failed();
+            let connection = self.connections.remove(handle);
+            self.observed.failed(connection.is_some_and(|connection| connection.measured));
             return;
         };
         let Some(connection) = self.connections.find(handle) else { return };
@@ -236,8 +237,8 @@ impl<'a> Run<'a> {
         connection.attempts += 1;
         connection.begun = self.now;
         connection.plan = self.plans;
-        let answers_in = (connection.chance.draw(&self.scenario.connect_time) as f64 * node.slow) as u64;
-        let fails = node.failing.filter(|(_, share)| connection.chance.unit() < *share).map(|(how, _)| how);
+        let answers_in = (connection.chance.draw(&self.scenario.connect_time) as f64 * node.slowness(self.now)) as u64;
+        let fails = node.fails(self.now, false, &mut connection.chance);
         let (takes, what) = match fails {
             _ if node.gone > 0 => (self.scenario.connect_timeout.nanos, What::TimedOut(handle)),
             Some(Failure::Refuse) => (answers_in, What::Refused(handle)),
@@ -248,7 +249,7 @@ impl<'a> Run<'a> {
         node.active += 1;
         node.own[connection.worker] += 1;
         self.views.changed(&mut *self.subject, connection.worker, at as usize, node);
-        self.agenda.plan(self.now + takes, what);
+        self.agenda.plan(self.now.saturating_add(takes), what);
     }
 
     /// The node that a connection is to try: the policy's, or the host's own choice where the policy has none, or one that has been
@@ -273,7 +274,7 @@ impl<'a> Run<'a> {
             random: connection.bits,
         };
         let answer = self.subject.pick(connection.worker, &asked);
-        self.observed.answered_by(answer, self.subject.last_fuel());
+        self.observed.answered_by(connection.measured, answer, self.subject.last_fuel());
         let nodes = &self.nodes;
         let usable = |at: u32| {
             let node = &nodes[at as usize];
@@ -288,7 +289,7 @@ impl<'a> Run<'a> {
             let bits = asked.random.rotate_left(asked.attempt * 16) >> 32;
             self.members.iter().copied().filter(|at| usable(*at)).nth(((bits * left) >> 32) as usize)
         })?;
-        self.observed.picked(own.is_some(), at as usize, self.now / 1_000_000);
+        self.observed.picked(connection.measured && own.is_none(), at as usize, self.now / 1_000_000);
         Some(at)
     }
 
@@ -306,7 +307,7 @@ impl<'a> Run<'a> {
         if let Some(last) = self.visits.get_mut(client as usize) {
             if let Some((before, seen)) = *last {
                 let left = !self.nodes[before as usize].is_ready();
-                self.observed.visit(Visit::of(&(before as usize), &at, left, node.joined > seen));
+                self.observed.visit(Visit::of(&(before as usize), &at, left, node.joined > seen), plan != seen);
             }
             *last = Some((at as u32, plan));
         }
@@ -316,10 +317,10 @@ impl<'a> Run<'a> {
 
     fn unreached(&mut self, handle: Handle, kind: OutcomeKind) {
         let Some(connection) = self.connections.find(handle) else { return };
-        let (at, worker, took) = (connection.node(), connection.worker, self.now - connection.begun);
+        let (at, worker, took, measured) = (connection.node(), connection.worker, self.now - connection.begun, connection.measured);
         self.leave(at, worker);
         self.learn(worker, self.nodes[at].endpoint.hash, kind, took);
-        self.observed.unreached();
+        self.observed.unreached(measured);
         self.attempt(handle);
     }
 
@@ -349,7 +350,7 @@ impl<'a> Run<'a> {
         let node = &mut self.nodes[connection.node()];
         node.busy += 1;
         self.observed.waited_for(self.now - connection.begun);
-        let takes = (connection.service as f64 * node.slow) as u64;
+        let takes = (connection.service as f64 * node.slowness(self.now)) as u64;
         self.agenda.plan(self.now.saturating_add(takes), What::Served(handle));
     }
 
@@ -358,7 +359,7 @@ impl<'a> Run<'a> {
         let (at, now) = (connection.node(), self.now);
         let node = &mut self.nodes[at];
         node.busy -= 1;
-        let resets = node.failing.is_some_and(|(how, share)| how == Failure::Reset && connection.chance.unit() < share);
+        let resets = node.fails(now, true, &mut connection.chance).is_some();
         let until = connection.opened.saturating_add(connection.lifetime);
         let next = self.scenario.request_every.as_ref().map(|every| now.saturating_add(connection.chance.draw(every).max(MIN_PAUSE_NANOS)));
         if resets {

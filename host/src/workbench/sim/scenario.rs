@@ -389,6 +389,22 @@ impl Scenario {
             check::mistakes(&scenario).into_iter().map(|wrong| places.mistake(&wrong.field, wrong.what, wrong.remedy)).collect();
         if wrong.is_empty() { Ok(scenario) } else { Err(wrong) }
     }
+
+    /// The policies that take over, by name, with the numbers of their events.
+    pub fn swaps(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.events
+            .iter()
+            .enumerate()
+            .filter_map(|(n, event)| if let Action::Swap(name) = &event.action { Some((n, name.as_str())) } else { None })
+    }
+
+    /// Something wrong with a field of a scenario that was read from this text, which its reader alone could see.
+    pub fn mistake(file: &Path, text: &str, field: &str, what: String, remedy: &str) -> Diagnostic {
+        match located::read::<Self>(file, text) {
+            Ok((_, places)) => places.mistake(field, what, remedy.to_owned()),
+            Err(mistake) => *mistake,
+        }
+    }
 }
 
 impl Default for Scenario {

@@ -23,16 +23,18 @@ pub(super) struct Node {
     pub(super) endpoint: Endpoint,
     /// Requests served at a time.
     pub(super) capacity: u32,
-    /// What it takes longer than others.
-    pub(super) slow: f64,
+    /// What it takes longer than others, whatever befalls it.
+    slow: f64,
+    /// What it takes longer for a while.
+    pub(super) slowed: Vec<Slowed>,
     /// It left for good.
     pub(super) removed: bool,
     /// For how many reasons it is not ready, as the host knows it.
     pub(super) not_ready: u32,
     /// For how many reasons nobody answers there.
     pub(super) gone: u32,
-    /// How, and what part of its connections, it fails.
-    pub(super) failing: Option<(Failure, f64)>,
+    /// The ways in which it fails for a while.
+    pub(super) failing: Vec<Failing>,
     /// In the plan that workers have.
     pub(super) slot: Option<Slot>,
     /// The plan that brought it in.
@@ -47,6 +49,19 @@ pub(super) struct Node {
     pub(super) waiting: VecDeque<Handle>,
 }
 
+/// Slower by a factor, until a time.
+pub(super) struct Slowed {
+    pub(super) factor: f64,
+    pub(super) until: u64,
+}
+
+/// Failing a part of the connections, until a time.
+pub(super) struct Failing {
+    pub(super) how: Failure,
+    pub(super) share: f64,
+    pub(super) until: u64,
+}
+
 impl Node {
     pub(super) fn new(group: &Group, key: &str, workers: usize, now_ms: u64) -> Self {
         let endpoint =
@@ -55,10 +70,11 @@ impl Node {
             endpoint,
             capacity: group.capacity.unwrap_or(u32::MAX),
             slow: group.slow,
+            slowed: Vec::new(),
             removed: false,
             not_ready: 0,
             gone: 0,
-            failing: None,
+            failing: Vec::new(),
             slot: None,
             joined: 0,
             active: 0,
@@ -78,6 +94,17 @@ impl Node {
             capacity: Some(self.capacity),
             slow: self.slow,
         }
+    }
+
+    /// The factor by which it is slower than others now.
+    pub(super) fn slowness(&self, now: u64) -> f64 {
+        self.slowed.iter().filter(|slowed| now < slowed.until).fold(self.slow, |slow, slowed| slow * slowed.factor)
+    }
+
+    /// How it fails a connection now, if it does: after it was established, or before.
+    pub(super) fn fails(&self, now: u64, established: bool, chance: &mut Stream) -> Option<Failure> {
+        let mut failing = self.failing.iter().filter(|failing| now < failing.until && (failing.how == Failure::Reset) == established);
+        failing.find(|failing| chance.unit() < failing.share).map(|failing| failing.how)
     }
 
     /// Whether the host takes it for an endpoint now.
@@ -109,6 +136,8 @@ pub(super) struct Connection {
     pub(super) plan: u32,
     /// When it was established.
     pub(super) opened: u64,
+    /// Whether it came while it was measured.
+    pub(super) measured: bool,
 }
 
 /// How far a connection has come.

@@ -1,5 +1,7 @@
 //! What the types do not say: bounds, and fields that do not go together.
 
+mod size;
+
 use std::collections::BTreeSet;
 
 use super::{Action, Arrivals, Clients, Distribution, Fail, Flap, Group, RollingRestart, Scenario, Scope, Slow, Target, Time};
@@ -16,8 +18,8 @@ const MAX_CLIENTS: u32 = 1_000_000;
 const MAX_ENDPOINTS: u64 = 10_000;
 /// Endpoints over all events, replaced ones with their successors.
 const MAX_ENDPOINTS_EVER: u64 = 100_000;
-/// Connections and requests that a simulation may expect: about 20 s and 2 GB.
-const MAX_REQUESTS: f64 = 2e7;
+/// Connections a second: times are whole nanoseconds.
+const MAX_RATE: f64 = 1e7;
 /// Times that an endpoint may flap in one event.
 const MAX_FLAPS: u32 = 10_000;
 /// Beyond, exp and powers leave the numbers behind.
@@ -39,7 +41,7 @@ pub(super) fn mistakes(scenario: &Scenario) -> Vec<Wrong> {
     let mut check = Check { wrong: Vec::new() };
     check.times(scenario);
     check.load(scenario);
-    check.endpoints(scenario);
+    let there = check.endpoints(scenario);
     for (n, event) in scenario.events.iter().enumerate() {
         let at = format!("events[{n}]");
         check.that(
@@ -49,9 +51,34 @@ pub(super) fn mistakes(scenario: &Scenario) -> Vec<Wrong> {
             || "lengthen `duration`, or let it happen earlier".to_owned(),
         );
         check.action(&at, &event.action);
+        check.is_there(&at, &event.action, &there);
     }
     check.expectations(scenario);
+    // Of numbers that make sense.
+    if check.wrong.is_empty() {
+        check.size(scenario);
+    }
     check.wrong
+}
+
+/// Who is there at some time.
+struct There<'a> {
+    keys: BTreeSet<&'a str>,
+    zones: BTreeSet<&'a str>,
+    /// As many may have a number for a key, at most.
+    numbered: u64,
+}
+
+impl There<'_> {
+    fn has(&self, key: &str) -> bool {
+        let number = || {
+            let address: std::net::Ipv4Addr = key.strip_suffix(":80")?.parse().ok()?;
+            let [ten, a, b, c] = address.octets();
+            (ten == 10).then_some(u64::from(u32::from_be_bytes([0, a, b, c])))
+        };
+        // Numbers that keys have are passed over.
+        self.keys.contains(key) || number().is_some_and(|number| number < self.numbered + self.keys.len() as u64)
+    }
 }
 
 struct Check {
@@ -121,18 +148,15 @@ impl Check {
                 || "write at least 1ms on average".to_owned(),
             );
         }
-        let connections = self.arrivals(scenario);
-        let requests = match (&scenario.lifetime, &scenario.request_every) {
-            (Some(lifetime), Some(every)) => 1.0 + lifetime.mean() / every.mean().max(MIN_INTERVAL.as_seconds()),
-            _ => 1.0,
-        };
-        let expected = connections * requests;
+        let own =
+            |arrivals: &Arrivals| matches!(arrivals, Arrivals::Trace(trace) if trace.iter().any(|arrival| arrival.lifetime.is_some()));
         self.that(
-            expected <= MAX_REQUESTS,
-            "arrivals",
-            || format!("about {expected:.0} requests are too many to simulate"),
-            || format!("keep rate × duration (× requests a connection) below {MAX_REQUESTS}"),
+            scenario.request_every.is_none() || scenario.lifetime.is_some() || own(&scenario.arrivals),
+            "request-every",
+            || "never comes: without a `lifetime`, a connection ends with its first request",
+            || "add `lifetime`, or leave it out".to_owned(),
         );
+        self.arrivals(scenario);
         self.clients(scenario);
     }
 
@@ -144,21 +168,14 @@ impl Check {
         }
     }
 
-    /// Returns how many connections to expect.
-    fn arrivals(&mut self, scenario: &Scenario) -> f64 {
-        let seconds = scenario.duration.as_seconds();
+    fn arrivals(&mut self, scenario: &Scenario) {
         match &scenario.arrivals {
-            Arrivals::Poisson(poisson) => {
-                self.rate(poisson.per_second, "arrivals.poisson.per-second");
-                poisson.per_second * seconds
-            }
+            Arrivals::Poisson(poisson) => self.rate(poisson.per_second, "arrivals.poisson.per-second"),
             Arrivals::Bursty(bursty) => {
                 self.rate(bursty.calm_per_second, "arrivals.bursty.calm-per-second");
                 self.rate(bursty.burst_per_second, "arrivals.bursty.burst-per-second");
                 self.interval(bursty.calm_for, "arrivals.bursty.calm-for");
                 self.interval(bursty.burst_for, "arrivals.bursty.burst-for");
-                let (calm, burst) = (bursty.calm_for.as_seconds(), bursty.burst_for.as_seconds());
-                (bursty.calm_per_second * calm + bursty.burst_per_second * burst) / (calm + burst).max(1e-9) * seconds
             }
             Arrivals::Trace(trace) => {
                 self.that(!trace.is_empty(), "arrivals.trace", || "is empty", || "list connections: `- {at: 0s}`".to_owned());
@@ -168,13 +185,13 @@ impl Check {
                     self.that(sorted, &format!("{field}.at"), || "is before the one above", || "list connections by time".to_owned());
                     self.within(arrival.client.unwrap_or(0), 0, scenario.clients.count().saturating_sub(1), &format!("{field}.client"));
                 }
-                trace.len() as f64
             }
         }
     }
 
     fn rate(&mut self, rate: f64, field: &str) {
-        self.that(rate.is_finite() && rate > 0.0, field, || format!("is {rate}"), || "write a number above 0".to_owned());
+        let holds = rate > 0.0 && rate <= MAX_RATE;
+        self.that(holds, field, || format!("is {rate}"), || format!("write a number above 0 and of at most {MAX_RATE}"));
     }
 
     fn clients(&mut self, scenario: &Scenario) {
@@ -192,8 +209,9 @@ impl Check {
         self.within(scenario.clients.count(), least, MAX_CLIENTS, field);
     }
 
-    fn endpoints(&mut self, scenario: &Scenario) {
-        let (mut keys, mut count, mut ever) = (BTreeSet::new(), 0, 0);
+    /// Who is ever there.
+    fn endpoints<'a>(&mut self, scenario: &'a Scenario) -> There<'a> {
+        let (mut keys, mut zones, mut count, mut ever) = (BTreeSet::new(), BTreeSet::new(), 0, 0);
         let added = scenario.events.iter().enumerate().filter_map(|(n, event)| match &event.action {
             Action::Add(group) => Some((format!("events[{n}].add"), group)),
             _ => None,
@@ -202,6 +220,7 @@ impl Check {
         for (field, group) in there.chain(added) {
             self.group(&field, group);
             count += u64::from(group.count);
+            zones.extend(group.zone.as_deref());
             if let Some(key) = &group.key {
                 self.that(
                     group.count == 1,
@@ -210,7 +229,7 @@ impl Check {
                     || "leave one of the two out".to_owned(),
                 );
                 self.that(
-                    keys.insert(key),
+                    keys.insert(key.as_str()),
                     &format!("{field}.key"),
                     || format!("`{}` is there twice", key.escape_debug()),
                     || "name each once".to_owned(),
@@ -233,6 +252,7 @@ impl Check {
             || "replace too many endpoints",
             || format!("keep endpoints × rolling restarts below {MAX_ENDPOINTS_EVER}"),
         );
+        There { keys, zones, numbered: count + ever }
     }
 
     fn group(&mut self, field: &str, group: &Group) {
@@ -281,6 +301,51 @@ impl Check {
             &format!("{field}.endpoints"),
             || "names nobody",
             || "write all, {count: 1}, {zone: a} or {keys: [10.0.0.1:80]}".to_owned(),
+        );
+    }
+
+    /// An event that names somebody who is never there would do nothing.
+    fn is_there(&mut self, at: &str, action: &Action, there: &There<'_>) {
+        let (field, target) = match action {
+            Action::ZoneLoss(loss) => return self.zone(&format!("{at}.zone-loss.zone"), &loss.zone, there),
+            Action::Remove(remove) => ("remove", &remove.endpoints),
+            Action::Flap(flap) => ("flap", &flap.endpoints),
+            Action::Weight(weight) => ("weight", &weight.endpoints),
+            Action::Slow(slow) => ("slow", &slow.endpoints),
+            Action::Fail(fail) => ("fail", &fail.endpoints),
+            Action::RollingRestart(restart) => ("rolling-restart", &restart.endpoints),
+            Action::Add(_) | Action::ClockJump(_) | Action::Swap(_) => return,
+        };
+        let field = format!("{at}.{field}.endpoints");
+        match target {
+            Target::Zone(zone) => self.zone(&format!("{field}.zone"), zone, there),
+            Target::Keys(keys) => {
+                for (n, key) in keys.iter().enumerate() {
+                    self.that(
+                        there.has(key),
+                        &format!("{field}.keys[{n}]"),
+                        || format!("no endpoint ever has the key `{}`", key.escape_debug()),
+                        || match there.keys.is_empty() {
+                            true => "endpoints without a key of their own are 10.0.0.0:80, 10.0.0.1:80, …".to_owned(),
+                            false => instead_of(key, &there.keys.iter().copied().collect::<Vec<_>>()),
+                        },
+                    );
+                }
+            }
+            Target::All | Target::Count(_) => {}
+        }
+    }
+
+    fn zone(&mut self, field: &str, zone: &str, there: &There<'_>) {
+        let known: Vec<&str> = there.zones.iter().copied().collect();
+        self.that(
+            known.contains(&zone),
+            field,
+            || format!("no endpoint is ever in the zone `{}`", zone.escape_debug()),
+            || match known.is_empty() {
+                true => "give a group of endpoints a `zone`".to_owned(),
+                false => instead_of(zone, &known),
+            },
         );
     }
 

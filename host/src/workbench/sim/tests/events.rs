@@ -148,6 +148,67 @@ expect: [{metric: imbalance, at-most: 1}, {metric: latency-p50, at-most: 11}, {m
     assert_eq!(report.verdict, Fails);
 }
 
+/// One reason that ends leaves the other: each lasts as long as it says.
+#[test]
+fn failures_overlap() {
+    let one = "{at: 0s, fail: {endpoints: all, how: refuse, for: 2s}}";
+    let other = "{at: 1s, fail: {endpoints: all, how: refuse, for: 4s}}";
+    for events in [format!("{one}, {other}"), format!("{other}, {one}")] {
+        let failed = mean(&with(&events, "random"), "failed");
+        assert!((failed - 50.0).abs() < 3.0, "5 s of 10: {failed}");
+    }
+    let both = "{at: 0s, fail: {endpoints: all, how: reset}}, {at: 0s, fail: {endpoints: all, how: refuse}}";
+    assert!(mean(&with(both, "random"), "failed") > 99.0, "who is refused is not reset");
+}
+
+/// A pod that is replaced while it is slow has a successor that is not, and is replaced with the weight that it has then.
+#[test]
+fn a_successor_is_made_when_its_time_comes() {
+    let text = |events: &str| {
+        let text = "{duration: 20s, warm-up: 10s, arrivals: {poisson: {per-second: 200}}, service-time: {constant: 10ms}";
+        run(&format!("{text}, endpoints: [{{count: 4, zone: a, weight: 2}}, {{count: 4, zone: b}}], events: [{events}]}}"), &["random"], 2)
+    };
+    let restart = "{at: 2s, rolling-restart: {every: 500ms, starts-in: 100ms, drain: 100ms}}";
+    let slow = text(&format!("{{at: 1s, slow: {{endpoints: all, factor: 50, for: 3s}}}}, {restart}"));
+    assert!(mean(&slow, "latency-p99") < 12.0, "{}", mean(&slow, "latency-p99"));
+    let weight = "{at: 2300ms, weight: {endpoints: {zone: a}, to: 0}}, {at: 9s, remove: {endpoints: {zone: b}, drain: 0s}}";
+    let weightless = text(&format!("{restart}, {weight}"));
+    assert_eq!(mean(&weightless, "failed"), 100.0, "successors of zone a weigh nothing, too");
+    let gone = text(&format!("{{at: 2300ms, remove: {{endpoints: all, drain: 0s}}}}, {restart}"));
+    assert_eq!(mean(&gone, "failed"), 100.0, "who has left has no successor");
+}
+
+/// What is measured is what came while it was: a connection that was begun before does not count when it fails later.
+#[test]
+fn failures_belong_to_the_connections_that_are_measured() {
+    let before = (0..100).map(|_| "{at: 1ms}, ").collect::<String>();
+    let text = format!(
+        "{{duration: 30s, warm-up: 16s, arrivals: {{trace: [{before}{{at: 17s}}]}}, events: [{{at: 0s, fail: {{endpoints: all, how: time-out, for: 17s}}}}]}}"
+    );
+    let report = run(&text, &["random"], 1);
+    assert_eq!(["connections", "failed", "retried", "fallback"].map(|name| mean(&report, name)), [1.0, 0.0, 0.0, 0.0]);
+}
+
+#[test]
+fn newcomers_and_refusals_before_it_is_measured_do_not_count() {
+    let text = |at: &str| {
+        let text = "duration: 20s, warm-up: 10s, arrivals: {poisson: {per-second: 500}}, lifetime: {exponential: 1s}";
+        run(&format!("{{{text}, events: [{{at: {at}, add: {{}}}}]}}"), &["least-connections"], 1)
+    };
+    let has = |report: &Report, name: &str| report.metrics.iter().any(|metric| metric.name == name);
+    assert!(has(&text("15s"), "herd-ratio") && !has(&text("5s"), "herd-ratio"));
+}
+
+/// The longest times that can be written end a run where it ends.
+#[test]
+fn times_may_be_as_long_as_numbers_go() {
+    let long = "5124095h34m33s";
+    let text = format!(
+        "{{duration: 1s, connect-timeout: {long}, feedback-every: {long}, propagation: {long}, counters: {{refresh: {long}}}, lifetime: {{constant: {long}}}, events: [{{at: 100ms, fail: {{endpoints: all, how: time-out, for: {long}}}}}, {{at: 100ms, remove: {{endpoints: {{count: 1}}, drain: {long}}}}}]}}"
+    );
+    assert!(mean(&run(&text, &["random"], 2), "connections") > 900.0);
+}
+
 /// Events in any order, at the same endpoints and at the same time: counters never go below zero (which would end the test), nobody is
 /// counted twice, and it repeats.
 #[test]
@@ -213,6 +274,12 @@ impl Subject for Stubborn {
     fn last_fuel(&self) -> u64 {
         17
     }
+    fn update_fuel(&self) -> (u64, u64) {
+        (1000 * u64::from(self.1 + 1), 50)
+    }
+    fn memory_peak(&self) -> u64 {
+        65_536
+    }
     fn set_active(&mut self, worker: usize, slot: u32, active: u32) {
         self.0.set_active(worker, slot, active);
     }
@@ -225,15 +292,19 @@ impl Subject for Stubborn {
 fn a_refused_plan_leaves_the_one_before_in_force() {
     let subjects = [report::Subject { name: "stubborn".to_owned(), digest: None }];
     let text = format!("{STEADY}events: [{{at: 5s, remove: {{endpoints: {{zone: a}}}}}}]\n");
-    let attempt = |plans| {
+    let attempt = |text: &str, plans| {
         let mut factory = |_: Wanted<'_>, workers: usize, seed: u64| -> Result<Box<dyn Subject>, String> {
             Ok(Box::new(Stubborn(built_in("random", workers, seed)?, plans)))
         };
-        simulate(&scenario(&text), &subjects, &mut factory, 1, 7, &mut |_, _| {})
+        simulate(&scenario(text), &subjects, &mut factory, 1, 7, &mut |_, _| {})
     };
-    let report = attempt(1).unwrap();
+    let report = attempt(&text, 1).unwrap();
     assert_eq!((mean(&report, "refused-plans"), mean(&report, "failed"), mean(&report, "fuel-p99")), (1.0, 0.0, 17.0));
     assert!((mean(&report, "fallback") - 25.0).abs() < 2.0, "the host chooses for half of the second half: {}", mean(&report, "fallback"));
-    assert_eq!(mean(&attempt(2).unwrap(), "refused-plans"), 0.0);
-    assert!(attempt(0).unwrap_err().to_string().ends_with("no more"));
+    assert_eq!(mean(&attempt(&text, 2).unwrap(), "refused-plans"), 0.0);
+    let cost = ["plan-fuel", "adopt-fuel", "memory-peak"].map(|name| mean(&attempt(&text, 2).unwrap(), name));
+    assert_eq!(cost, [2000.0, 50.0, 65_536.0], "the most that a plan took");
+    let text = text.replace("duration: 10s", "duration: 10s\nwarm-up: 6s");
+    assert_eq!(mean(&attempt(&text, 1).unwrap(), "refused-plans"), 0.0, "that was before it was measured");
+    assert!(attempt(&text, 0).unwrap_err().to_string().ends_with("no more"));
 }

@@ -159,6 +159,11 @@ events: [{at: 5s, rolling-restart: {every: 200ms}}]
     // Rendezvous moves nobody without need. Maglev's tables of 16,381 entries move 1.34 % when one of 100 endpoints leaves and about as
     // many when its successor comes, which often is back again; a client returns after about 15 such changes.
     assert_eq!(collateral[1].mean, 0.0);
+    let (disruption, minimal) = (values(&report, "disruption"), values(&report, "minimal"));
+    for n in 0..3 {
+        assert!((disruption[n].mean - minimal[n].mean - collateral[n].mean).abs() < 1e-6, "{disruption:?} {minimal:?}");
+    }
+    assert!(disruption[1].mean == minimal[1].mean && minimal[1].mean > 5.0, "{minimal:?}");
     assert!(collateral[0].mean > 1.0 && collateral[0].mean < 20.0, "{collateral:?}");
     assert!(kept[1].low > kept[0].high && kept[0].low > 60.0 && kept[2].high < 5.0, "{kept:?}");
     assert!(failed.iter().all(|failed| failed.mean == 0.0), "nobody is lost when endpoints drain: {failed:?}");

@@ -60,7 +60,7 @@ fn clients_are_as_popular_as_the_scenario_says() {
 
 /// Times of the arrivals of 1,000 s.
 fn arrivals(arrivals: &Arrivals) -> Vec<f64> {
-    let mut process = Process::new(arrivals, stream());
+    let mut process = Process::new(arrivals, stream(), Time::seconds(1000).nanos);
     std::iter::from_fn(|| process.next()).map(|(at, _)| at as f64 / 1e9).take_while(|at| *at < 1000.0).collect()
 }
 
@@ -88,6 +88,15 @@ fn bursts_have_their_mean_rate_and_clump() {
     assert!((times.len() as f64 / 1000.0 - 50.0).abs() < 15.0, "{}", times.len());
     assert!(dispersion(&times) > 50.0, "{}", dispersion(&times));
     assert!(times.windows(2).all(|pair| pair[0] <= pair[1]));
+}
+
+/// Phases that no connection comes in are passed over as far as the end, and no further: it never came to one.
+#[test]
+fn bursts_that_never_come_end_with_the_time() {
+    let ms = Time::millis(1);
+    let bursty = Arrivals::Bursty(Bursty { calm_per_second: 1e-9, burst_per_second: 1e-9, calm_for: ms, burst_for: ms });
+    let mut process = Process::new(&bursty, stream(), Time::seconds(1).nanos);
+    assert_eq!(process.next(), None);
 }
 
 #[test]
