@@ -36,7 +36,9 @@ pub(super) fn shrink(mut steps: Vec<Step>, mut shows: impl FnMut(&[Step]) -> Res
                 let mut changed = steps.clone();
                 changed[at] = simpler;
                 if still(&changed)? {
+                    // The others were made from what it was.
                     steps = changed;
+                    break;
                 }
             }
         }

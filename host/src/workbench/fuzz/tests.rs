@@ -64,6 +64,20 @@ fn what_is_built_in_has_none() {
 }
 
 #[test]
+fn a_plan_that_always_fails_is_made_as_small_as_can_be() {
+    for seed in 1..6 {
+        let mut made = 0;
+        let mut make = |_| {
+            made += 1;
+            Ok(Tried::TrafficPolicy(Box::new(Wrong { fault: "plans by chance", nth: made, ready: 0 }) as Box<dyn TrafficPolicy>))
+        };
+        let case = fuzz(&mut make, Wanted::default(), seed, &mut |tried| tried < 1).unwrap();
+        assert_eq!(case.findings.len(), 2, "{:?}", case.findings);
+        assert_eq!(case.findings[1].matches("key:").count(), 1, "{:?}", case.findings);
+    }
+}
+
+#[test]
 fn the_same_seed_finds_the_same() {
     let setting = Setting { key: "fault".to_owned(), value: "seven".to_owned() };
     let run = || fuzzed("planted", std::slice::from_ref(&setting), Wanted::default(), MOST_INPUTS);
