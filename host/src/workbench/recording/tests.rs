@@ -111,7 +111,7 @@ fn a_flipped_bit_is_found_wherever_it_is() {
     let mut head = header(all(), 2).encode().unwrap().len();
     places.extend(0..head);
     while head < day.bytes.len() {
-        places.extend(head..head + BLOCK_HEAD_BYTES);
+        places.extend([0, 1, 2, 4, 6, 9].map(|byte| head + byte));
         let length = BlockHead::from_bytes(day.bytes[head..head + BLOCK_HEAD_BYTES].try_into().unwrap()).length;
         head += BLOCK_HEAD_BYTES + length as usize;
     }
