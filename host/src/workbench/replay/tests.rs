@@ -165,7 +165,7 @@ fn impossible_frames_are_damage() {
     let other = folder.path().join("other.rec");
     let refused = |edit: &mut dyn FnMut(&mut Frame)| {
         rewrite(&file(&folder), &other, edit);
-        replay(&open(&other), &SANDBOX, &given()).unwrap_err().to_string()
+        replay(&open(&other), &SANDBOX, &given(), &mut |_, _| {}).unwrap_err().to_string()
     };
     let unknown = refused(&mut |frame| {
         if let Frame::Group { version, .. } = frame {

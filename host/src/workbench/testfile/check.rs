@@ -25,8 +25,9 @@ pub(super) fn mistakes(file: &TestFile) -> Vec<Wrong> {
     if file.tests.is_empty() {
         check.say("tests", "there is no test in it", "add one below `tests:`");
     }
-    if check.endpoints("endpoints", &file.endpoints) {
-        check.objects("service", "endpoints", &file.service, &file.endpoints);
+    let place = |n| format!("endpoints[{n}]");
+    if check.endpoints(&place, &file.endpoints) {
+        check.objects("service", &place, &file.service, &file.endpoints);
     }
     for (n, test) in file.tests.iter().enumerate() {
         check.test(&format!("tests[{n}]"), test, file);
@@ -35,6 +36,9 @@ pub(super) fn mistakes(file: &TestFile) -> Vec<Wrong> {
 }
 
 struct Check(Vec<Wrong>);
+
+/// Where an endpoint of a list stands in the file.
+type Place<'a> = &'a dyn Fn(usize) -> String;
 
 impl Check {
     fn say(&mut self, field: &str, what: impl Into<String>, remedy: impl Into<String>) {
@@ -47,7 +51,7 @@ impl Check {
             let what = format!("the test {:?} has no endpoints", test.name);
             return self.say(at, what, "list them below `endpoints:`, for the file or the test");
         }
-        let own = format!("{at}.endpoints");
+        let own = |n| format!("{at}.endpoints[{n}]");
         let sound = test.endpoints.is_none() || self.endpoints(&own, endpoints);
         if sound && (test.endpoints.is_some() || test.service.is_some()) {
             let service = if test.service.is_some() { format!("{at}.service") } else { "service".to_owned() };
@@ -67,13 +71,13 @@ impl Check {
     }
 
     /// False: something is wrong.
-    fn endpoints(&mut self, at: &str, endpoints: &[Endpoint]) -> bool {
+    fn endpoints(&mut self, place: Place<'_>, endpoints: &[Endpoint]) -> bool {
         let before = self.0.len();
         let mut addresses = Addresses::default();
         let mut keys = BTreeSet::new();
         let mut zones = BTreeMap::new();
         for (n, endpoint) in endpoints.iter().enumerate() {
-            let at = format!("{at}[{n}]");
+            let at = place(n);
             if let Err(remedy) = addresses.of(&endpoint.key) {
                 self.say(&format!("{at}.key"), format!("{:?} is no endpoint's key", endpoint.key), remedy);
             } else if !keys.insert(&endpoint.key) {
@@ -106,10 +110,10 @@ impl Check {
     }
 
     /// What a host would refuse.
-    fn objects(&mut self, service_at: &str, endpoints_at: &str, service: &ServiceText, endpoints: &[Endpoint]) {
+    fn objects(&mut self, service_at: &str, place: Place<'_>, service: &ServiceText, endpoints: &[Endpoint]) {
         let Err(wrong) = stand::objects(service, endpoints, &mut Addresses::default()) else { return };
         let field = match endpoints.iter().position(|endpoint| endpoint.key == wrong.about) {
-            Some(n) => format!("{endpoints_at}[{n}]"),
+            Some(n) => place(n),
             None => format!("{service_at}.{}", wrong.field.strip_prefix("metadata.").unwrap_or(&wrong.field)),
         };
         self.say(&field, wrong.message, format!("it becomes `{}` of an object, as a host reads it", wrong.field));
@@ -146,7 +150,7 @@ impl Check {
                 }
             }
         }
-        let churn = format!("{at}.churn");
+        let churn = |_| format!("{at}.churn");
         if !test.churn.is_empty() && self.0.len() == before && self.endpoints(&churn, &now) {
             self.objects("service", &churn, test.service.as_ref().unwrap_or(&file.service), &now);
         }
