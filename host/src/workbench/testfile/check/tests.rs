@@ -56,7 +56,7 @@ fn keys_that_nobody_has_are_named_with_their_place() {
         ("expect: {never: [c:80]}", ["tests[0].expect.never[0]", "did you mean `"]),
         ("expect: {only: [a:80, c:80]}", ["tests[0].expect.only[1]", "did you mean `"]),
         ("expect: {sequence: [a:80, c:80]}", ["tests[0].expect.sequence[1]", "did you mean `"]),
-        ("expect: {share: {c:80: 1}}", ["FILE:4:27: tests[0].expect.share.c:80", "did you mean `"]),
+        ("expect: {share: {c:80: 1}}", ["FILE:4:26: tests[0].expect.share.c:80", "did you mean `"]),
         ("expect: {collateral: 0}", ["tests[0].expect.collateral", "add `churn:`"]),
         ("expect: {disruption: 0}", ["tests[0].expect.disruption", "add `churn:`"]),
     ] {
