@@ -155,6 +155,19 @@ fn backend_answers_and_can_be_failed() -> Result<()> {
     Ok(())
 }
 
+/// The log, which is no terminal here, is coloured where that was asked for.
+#[test]
+fn colours_are_as_they_were_asked_for() -> Result<()> {
+    for (choice, coloured) in [("always", true), ("auto", false), ("never", false)] {
+        // It ends after its first line.
+        let arguments = ["run", "--color", choice, "-f", "nothing", "--node-port-addresses", "nonsense"];
+        let output = Command::new(binary()?).args(arguments).output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(said.contains("virtual addresses") && said.contains("\x1b[") == coloured, "{choice}: {said}");
+    }
+    Ok(())
+}
+
 #[test]
 fn help_and_completions_are_there() -> Result<()> {
     let help = pointsman(["--help"])?;

@@ -1,7 +1,7 @@
 //! Decisions recorded by a serving host, and looked at afterwards: replayed, exported, compared.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
@@ -219,7 +219,23 @@ fn two_choices_instead_of_maglev_loses_affinity_and_gains_balance() -> Result<()
     let wasm = recorded.component("maglev")?.display().to_string();
     let (same, _) = report("diff", &recorded.file, &["--b", &wasm])?;
     ensure!(values(&same, "moved-connections")? == [0.0], "{same}");
+
+    let faulty = recorded.component("always-trap")?.display().to_string();
+    let (faults, status) = report("diff", &recorded.file, &["--b", &faulty])?;
+    ensure!(status == Some(1) && faults["verdict"] == "fails", "{status:?}: {faults}");
+    for command in ["replay", "diff --b two-choices"] {
+        let progress = on_a_terminal(&format!("{command} {}", recorded.file.display()))?;
+        ensure!(progress.contains(" of 100"), "{command}: {progress:?}");
+    }
     Ok(())
+}
+
+/// What `pointsman policy …` writes where people look at it.
+fn on_a_terminal(arguments: &str) -> Result<String> {
+    let command = format!("{} policy {arguments}", binary()?.display());
+    let output = Command::new("script").args(["--quiet", "--return", "--command", &command, "/dev/null"]).stdin(Stdio::null()).output()?;
+    ensure!(output.status.success(), "{arguments}: {}", output.status);
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// Clients can be hashed, but not beside hashes that anybody can undo.

@@ -1,6 +1,5 @@
 //! `pointsman backend`: a small HTTP server that says who it is and who asked; what demos and tests put behind a Service.
 
-use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -17,6 +16,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::args::BackendArgs;
+use super::out;
 use crate::admin::server::{self, Answer, Limits};
 
 /// Connections at one time, for each address.
@@ -47,8 +47,7 @@ pub async fn run(args: BackendArgs) -> anyhow::Result<()> {
         servers.spawn(serve(listener, backend, async move {
             let _ = ended.changed().await;
         }));
-        let mut out = io::stdout().lock();
-        writeln!(out, "listening on http://{address}").and_then(|()| out.flush()).context("writing to standard output")?;
+        out::print(&format!("listening on http://{address}\n"))?;
     }
     tokio::select! {
         _ = terminate.recv() => {}

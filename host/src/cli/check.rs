@@ -1,14 +1,14 @@
 //! `pointsman check`: what is wrong with manifests, and what to do about it.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 use std::process::ExitCode;
 
 use clap::ColorChoice;
 use serde::Serialize;
 
 use super::args::{CheckArgs, OutputFormat};
-use super::{color, setup};
+use super::{color, out, setup};
 use crate::objects::{Diagnostic, Severity};
 
 /// Exit status 0 when there is no error, 1 when there is one.
@@ -21,11 +21,10 @@ pub fn run(args: CheckArgs, color: ColorChoice) -> anyhow::Result<ExitCode> {
     diagnostics.extend(refused.into_iter().map(about_policy));
     let report =
         Report { objects, errors: count(&diagnostics, Severity::Error), warnings: count(&diagnostics, Severity::Warning), diagnostics };
-    let mut out = io::stdout().lock();
-    match args.output {
-        OutputFormat::Json => writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?,
-        OutputFormat::Text => out.write_all(report.text(color::wanted(color, &io::stdout())).as_bytes())?,
-    }
+    out::print(&match args.output {
+        OutputFormat::Json => serde_json::to_string_pretty(&report)? + "\n",
+        OutputFormat::Text => report.text(color::wanted(color, &io::stdout())),
+    })?;
     Ok(if report.errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, ColorChoice, Command, CommandFactory, FromArgMatches, ValueEnum};
+use clap::{Arg, ArgMatches, ColorChoice, Command, CommandFactory, FromArgMatches, ValueEnum};
 use serde_json::Value;
 use serde_saphyr::Spanned;
 
@@ -32,7 +32,9 @@ pub(super) fn parse(argv: impl IntoIterator<Item = OsString>) -> Result<Cli, cla
         let refuse = |why: String| command.clone().error(ErrorKind::ValueValidation, why);
         let given = matches.subcommand_matches(&name);
         argv.extend(flags_of_file(&path, &command, &name, given).map_err(refuse)?);
-        matches = command.clone().try_get_matches_from(&argv)?;
+        // Alone, the command line was right.
+        let together = command.clone().try_get_matches_from(&argv);
+        matches = together.map_err(|error| refuse(format!("with {}: {}", path.display(), message(&error))))?;
         if matches.subcommand_matches(&name).is_some_and(|given| !given.contains_id("files")) {
             let path = path.display();
             return Err(
@@ -63,29 +65,29 @@ fn config_file(matches: &ArgMatches) -> Option<(String, PathBuf)> {
 
 /// The flags that the file stands for, less those that were given, and those that this command does not know.
 fn flags_of_file(path: &Path, command: &Command, name: &str, given: Option<&ArgMatches>) -> Result<Vec<OsString>, String> {
-    let known = names(command, SERVER);
-    let wanted = names(command, name);
+    let known = arguments(command, SERVER);
+    let wanted = arguments(command, name);
     let mut flags = vec![];
     for (key, value) in read(path)? {
         let place = format!("{}:{}", path.display(), value.referenced.line());
-        if !known.contains_key(&key) {
+        let Some(argument) = known.get(key.as_str()) else {
             return Err(format!("{place}: there is no option {key:?}{}", suggestion(&key, known.keys())));
-        }
-        let values = spell(&key, value.value).map_err(|why| format!("{place}: {key}: {why}"))?;
+        };
+        let values = spell(argument, value.value).map_err(|why| format!("{place}: {key}: {why}"))?;
         check(command, &values).map_err(|why| format!("{place}: {why}"))?;
-        let Some(id) = wanted.get(&key) else { continue };
-        if given.is_none_or(|given| given.value_source(id) != Some(ValueSource::CommandLine)) {
+        let Some(wanted) = wanted.get(key.as_str()) else { continue };
+        if given.is_none_or(|given| given.value_source(wanted.get_id().as_str()) != Some(ValueSource::CommandLine)) {
             flags.extend(values);
         }
     }
     Ok(flags)
 }
 
-/// Long names and ids of a command's flags, as far as they make sense in a file.
-fn names(command: &Command, name: &str) -> BTreeMap<String, String> {
+/// A command's flags by their long names, as far as they make sense in a file.
+fn arguments<'a>(command: &'a Command, name: &str) -> BTreeMap<&'a str, &'a Arg> {
     let arguments = command.find_subcommand(name).into_iter().flat_map(Command::get_arguments);
-    let flags = arguments.filter_map(|argument| Some((argument.get_long()?.to_owned(), argument.get_id().to_string())));
-    flags.filter(|(long, _)| !matches!(long.as_str(), "config" | "help" | "version")).collect()
+    let flags = arguments.filter_map(|argument| Some((argument.get_long()?, argument)));
+    flags.filter(|(long, _)| !matches!(*long, "config" | "help" | "version")).collect()
 }
 
 fn read(path: &Path) -> Result<BTreeMap<String, Spanned<Value>>, String> {
@@ -101,9 +103,12 @@ fn read(path: &Path) -> Result<BTreeMap<String, Spanned<Value>>, String> {
     serde_saphyr::from_str(&text).map_err(|error| format!("{shown}: {error}"))
 }
 
-/// The flags that an entry stands for: one, or one a list item.
-fn spell(key: &str, value: Value) -> Result<Vec<OsString>, String> {
+/// The flags that an entry stands for: one, or one a list item; a flag without a value is there or not.
+fn spell(argument: &Arg, value: Value) -> Result<Vec<OsString>, String> {
+    let key = argument.get_long().unwrap_or_default();
     let values = match value {
+        Value::Bool(set) if !argument.get_action().takes_values() => return Ok(if set { vec![format!("--{key}").into()] } else { vec![] }),
+        _ if !argument.get_action().takes_values() => return Err("expected true or false".to_owned()),
         Value::Array(values) => values,
         value => vec![value],
     };
@@ -117,20 +122,23 @@ fn spell(key: &str, value: Value) -> Result<Vec<OsString>, String> {
     values.into_iter().map(|value| Ok(OsString::from(format!("--{key}={}", text(value)?)))).collect()
 }
 
-/// Whether `run` would take these flags.
+/// Whether `run` would take these flags; whether it lacks others is seen when all are together.
 fn check(command: &Command, flags: &[OsString]) -> Result<(), String> {
     let around = ["pointsman", SERVER, "--config", "FILE"].into_iter().map(OsString::from);
     match command.clone().color(ColorChoice::Never).try_get_matches_from(around.chain(flags.iter().cloned())) {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let text = error.to_string();
-            let message = text.split("\n\nFor more").next().unwrap_or(&text);
-            Err(message.trim_start_matches("error: ").trim().to_owned())
-        }
+        Err(error) if error.kind() != ErrorKind::MissingRequiredArgument => Err(message(&error)),
+        _ => Ok(()),
     }
 }
 
-fn suggestion<'a>(key: &str, known: impl Iterator<Item = &'a String>) -> String {
+/// What clap says, as part of a sentence.
+fn message(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let message = text.split("\n\nUsage").next().and_then(|text| text.split("\n\nFor more").next()).unwrap_or(&text);
+    message.trim_start_matches("error: ").trim().to_owned()
+}
+
+fn suggestion<'a>(key: &str, known: impl Iterator<Item = &'a &'a str>) -> String {
     let nearest = known.map(|name| (strsim::osa_distance(key, name), name)).min();
     match nearest {
         Some((distance, name)) if distance <= (key.len() / 3).max(1) => format!("; did you mean {name:?}?"),

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ use pointsman_guests::BUILT_IN;
 use serde::Serialize;
 
 use super::args::{OutputFormat, SandboxArgs};
-use super::color;
+use super::{color, out};
 use crate::policy::compile::Compiler;
 use crate::policy::inspect::{Inspection, Measure, check_size, inspect};
 use crate::policy::registry::try_out;
@@ -56,7 +56,7 @@ pub fn run(args: Args, color: ColorChoice) -> anyhow::Result<ExitCode> {
         OutputFormat::Json => serde_json::to_string_pretty(&report)? + "\n",
         OutputFormat::Text => report.text(color::wanted(color, &io::stdout())),
     };
-    io::stdout().lock().write_all(text.as_bytes())?;
+    out::print(&text)?;
     Ok(if report.refused.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -1,4 +1,4 @@
-//! The `pointsman` command: one file a subcommand. This one only dispatches.
+//! The `pointsman` command: a file for each subcommand, or for a few that belong together. This one only dispatches.
 
 pub mod args;
 pub mod backend;
@@ -7,8 +7,10 @@ mod color;
 pub mod compile;
 mod completions;
 mod config;
+mod early;
 pub mod inspect;
 pub mod oci;
+mod out;
 mod policy;
 pub mod project;
 mod recordings;
@@ -36,10 +38,6 @@ pub fn main() -> ExitCode {
     match dispatch(cli) {
         Ok(code) => code,
         Err(error) => {
-            // A reader that went away (`pointsman route … | head`) is no fault.
-            if error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)) {
-                return ExitCode::SUCCESS;
-            }
             let _ = writeln!(io::stderr(), "error: {error:#}");
             ExitCode::from(2)
         }
@@ -70,7 +68,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Policy(PolicyCommand::Pull(args)) => block_on(oci::pull(args)).map(done),
         Command::Policy(PolicyCommand::Replay(args)) => recordings::replay(&args),
         Command::Policy(PolicyCommand::Diff(args)) => recordings::compare(&args),
-        Command::Completions { shell } => completions::print(shell, &mut io::stdout()).context("writing the completions").map(done),
+        Command::Completions { shell } => out::print(&completions::script(shell)).map(done),
         Command::CompilePolicy => compile::run().map(done),
     }
 }

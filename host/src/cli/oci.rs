@@ -5,17 +5,17 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, anyhow, ensure};
 use tempfile::NamedTempFile;
 
 use super::args::PolicyArgs;
+use super::policy::{component, say};
+use crate::admin::MAX_COMPONENT_BYTES;
 use crate::objects::reference::Reference;
 use crate::oci::{Artifact, Cache, Client, Login, Logins, Options, default_folder};
 use crate::policy::Limits;
 use crate::policy::inspect::{Inspection, inspect};
 
-/// Bytes of a component: the most that any host takes, by opt-in.
-const MAX_COMPONENT_BYTES: usize = 32 << 20;
 /// Bytes of a password or token.
 const MAX_PASSWORD_BYTES: u64 = 64 << 10;
 
@@ -82,7 +82,7 @@ pub(super) async fn push(args: PushArgs) -> anyhow::Result<()> {
     let found = looked_at(&component).with_context(|| format!("{} is not pushed", args.file.display()))?;
     let artifact = Artifact::of_component(component.into(), &found.exports, &found.imports)?;
     let digest = client(&args.registry)?.push(&args.reference, &artifact).await?;
-    say(&args.reference.pinned(digest))
+    say(&args.reference.pinned(digest).to_string())
 }
 
 /// Fetches a component from a registry.
@@ -106,7 +106,8 @@ pub(super) async fn pull(args: PullArgs) -> anyhow::Result<()> {
         _ => anyhow!(error).context(format!("writing {}", file.display())),
     })?;
     writeln!(io::stderr(), "{} has {} bytes", file.display(), pulled.component.len())?;
-    say(&pulled.reference)
+    // Alone on standard output, so that a script can take it.
+    say(&pulled.reference.to_string())
 }
 
 /// By whom a host pulls: as Docker's configuration says, and with TLS but for this machine.
@@ -165,16 +166,6 @@ fn password(file: &Path) -> anyhow::Result<String> {
     Ok(password.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-fn component(file: &Path) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let limit = MAX_COMPONENT_BYTES as u64 + 1;
-    File::open(file).and_then(|file| file.take(limit).read_to_end(&mut bytes)).with_context(|| format!("reading {}", file.display()))?;
-    if bytes.len() > MAX_COMPONENT_BYTES {
-        bail!("{} is larger than {} MiB: no host takes that; strip it with `wasm-tools strip`", file.display(), MAX_COMPONENT_BYTES >> 20);
-    }
-    Ok(bytes)
-}
-
 /// Whether it is a policy at all. Other limits are those of the host that will pull it.
 fn looked_at(component: &[u8]) -> anyhow::Result<Inspection> {
     ensure!(component.starts_with(MAGIC), "it is no WebAssembly at all");
@@ -216,12 +207,6 @@ fn draft(file: &Path, bytes: &[u8]) -> io::Result<NamedTempFile> {
     let mut draft = tempfile::Builder::new().permissions(permissions).tempfile_in(folder)?;
     draft.write_all(bytes)?;
     Ok(draft)
-}
-
-/// Alone on standard output, so that a script can take it.
-fn say(reference: &Reference) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{reference}").and_then(|()| out.flush()).context("writing to standard output")
 }
 
 #[cfg(test)]

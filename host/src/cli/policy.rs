@@ -1,6 +1,6 @@
 //! `pointsman policy swap|rollback|list`: what an operator tells a running engine, through its admin port.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -17,7 +17,10 @@ use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 
 use super::args::{AdminArgs, RollbackArgs, SwapArgs};
+use super::early::Early;
+use super::out;
 use crate::admin::{self, MAX_COMPONENT_BYTES, PolicyList, PolicyStatus, Swapped};
+use crate::workbench::bounded;
 
 /// For a connection to an engine on this machine or near it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,19 +59,9 @@ pub(super) async fn list(args: AdminArgs) -> anyhow::Result<()> {
     say(&table(&list.policies))
 }
 
-fn component(file: &Path) -> anyhow::Result<Vec<u8>> {
-    let mut component = Vec::new();
-    let limit = MAX_COMPONENT_BYTES as u64 + 1;
-    std::fs::File::open(file)
-        .and_then(|file| file.take(limit).read_to_end(&mut component))
-        .with_context(|| format!("reading {}", file.display()))?;
-    if component.len() > MAX_COMPONENT_BYTES {
-        bail!(
-            "{} is larger than {} MiB: no engine takes that; strip it with `wasm-tools strip`",
-            file.display(),
-            MAX_COMPONENT_BYTES >> 20
-        );
-    }
+/// A component's bytes, as far as any host takes them.
+pub(super) fn component(file: &Path) -> anyhow::Result<Vec<u8>> {
+    let component = bounded::bytes(file, MAX_COMPONENT_BYTES, "no host takes that; strip it with `wasm-tools strip`")?;
     if component.is_empty() {
         bail!("{} is empty", file.display());
     }
@@ -121,7 +114,7 @@ async fn exchange(address: SocketAddr, request: Request<Full<Bytes>>) -> anyhow:
         Err(_) => bail!("{address} has not answered within {} s", CONNECT_TIMEOUT.as_secs()),
     };
     let spoken = async {
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(Early(stream))).await?;
         let connection = tokio::spawn(connection);
         let answer = sender.send_request(request).await?;
         let status = answer.status();
@@ -132,9 +125,9 @@ async fn exchange(address: SocketAddr, request: Request<Full<Bytes>>) -> anyhow:
     spoken.await.with_context(|| format!("talking to {address}: is that the admin port of `pointsman run`?"))
 }
 
+/// A line, or lines, for people and scripts.
 pub(super) fn say(text: &str) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
-    writeln!(out, "{text}").and_then(|()| out.flush()).context("writing to standard output")
+    out::print(&format!("{text}\n"))
 }
 
 fn outcome(swapped: &Swapped) -> String {

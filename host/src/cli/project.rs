@@ -8,6 +8,7 @@ use anyhow::Context;
 use pointsman_guests::CONTRACT;
 
 use super::args::SandboxArgs;
+use super::out::Out;
 use crate::policy::compile::Compiler;
 use crate::policy::contract::StageKind;
 use crate::policy::{Runtime, Sandbox};
@@ -60,7 +61,7 @@ pub(super) fn new(args: &NewArgs) -> anyhow::Result<ExitCode> {
     let NewArgs { language, name, stage } = args;
     let folder = Path::new(name);
     let files = new::write(folder, name, *language, *stage)?;
-    let mut out = io::stdout().lock();
+    let mut out = Out(io::stdout().lock());
     writeln!(out, "{name}/: a {} in {language}", stage.name())?;
     for file in files.iter().filter(|file| !file.starts_with("sdk/")) {
         writeln!(out, "  {file}")?;
@@ -90,7 +91,7 @@ pub(super) fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::FAILURE);
         }
     };
-    let mut out = io::stdout().lock();
+    let mut out = Out(io::stdout().lock());
     let path = path.strip_prefix(".").unwrap_or(&path).display();
     writeln!(out, "{path}: a {} in {}, {bytes} bytes", manifest.stage.name(), manifest.language)?;
     if std::fs::read_to_string(args.folder.join("wit/policy.wit")).is_ok_and(|contract| contract != CONTRACT) {
@@ -109,7 +110,7 @@ pub(super) fn build(args: &BuildArgs) -> anyhow::Result<ExitCode> {
 pub(super) fn run_tests(args: &RunTestsArgs) -> anyhow::Result<ExitCode> {
     let binary = std::fs::read(&args.binary).with_context(|| format!("cannot read {}", args.binary.display()))?;
     let sandbox = Sandbox::new(args.sandbox.limits(), Compiler::InProcess)?;
-    let passed = runner::run(&sandbox, &binary, &args.arguments, &mut io::stdout().lock())?;
+    let passed = runner::run(&sandbox, &binary, &args.arguments, &mut Out(io::stdout().lock()))?;
     Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

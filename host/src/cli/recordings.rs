@@ -1,26 +1,24 @@
 //! Recordings: `run --record`, and `pointsman policy replay`.
 
-use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, ErrorKind, Write};
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, bail, ensure};
-use clap::{Args, ValueEnum};
-use pointsman_guests::BUILT_IN;
-
 use super::values as parse;
-use super::workbench::{ReportArgs, finish};
+use super::workbench::{Progress, ReportArgs, finish};
+use super::{inspect, setup};
 use crate::engine::Record;
 use crate::observe::recording::MIN_LIMIT_BYTES;
 use crate::policy::compile::Compiler;
 use crate::policy::tape::{Clients, PseudonymKey, Terms};
-use crate::policy::{Runtime, Sandbox};
+use crate::policy::{Limits, Runtime, Sandbox};
 use crate::workbench::components::{self, Components};
 use crate::workbench::diff::{self, Candidate, Comparison};
 use crate::workbench::recording::{Recording, export};
 use crate::workbench::replay;
+use anyhow::{Context, bail, ensure};
+use clap::{Args, ValueEnum};
 
 /// What `run` records.
 #[derive(Debug, Args)]
@@ -65,12 +63,7 @@ impl RecordArgs {
                  the address that it is the hash of"
             ),
             (RecordClients::Hashed, None) => Clients::Hashed(PseudonymKey::new(fastrand::u64(..), fastrand::u64(..))),
-            (RecordClients::Hashed, Some(file)) => {
-                let secret = std::fs::read_to_string(file).with_context(|| format!("--record-key-file {}", file.display()))?;
-                let secret = secret.trim();
-                ensure!(!secret.is_empty(), "--record-key-file {}: the file is empty; write a secret into it", file.display());
-                Clients::Hashed(PseudonymKey::from_secret(secret))
-            }
+            (RecordClients::Hashed, Some(file)) => Clients::Hashed(PseudonymKey::from_secret(&setup::secret("--record-key-file", file)?)),
         };
         let terms = Terms { sample: self.record_sample, clients };
         Ok(Some(Record { file, limit_bytes: self.record_limit, terms }))
@@ -124,17 +117,25 @@ pub(super) fn replay(args: &ReplayArgs) -> anyhow::Result<ExitCode> {
     let recording = open(&args.recording)?;
     if args.export.is_some() {
         let mut out = BufWriter::new(io::stdout().lock());
-        export::jsonl(&recording, &mut out).map_err(|error| match error {
-            export::ExportError::Io(error) => anyhow::Error::from(error),
-            error => anyhow::Error::from(error).context(args.recording.display().to_string()),
-        })?;
-        out.flush()?;
-        return Ok(ExitCode::SUCCESS);
+        return match export::jsonl(&recording, &mut out).and_then(|()| Ok(out.flush()?)) {
+            // Nobody reads the rest.
+            Err(export::ExportError::Io(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+            Err(export::ExportError::Io(error)) => Err(error).context("writing to standard output"),
+            Err(error) => Err(error).with_context(|| args.recording.display().to_string()),
+            Ok(()) => Ok(ExitCode::SUCCESS),
+        };
     }
-    let components = read_components(&args.components)?;
-    let sandbox = Sandbox::new(components::limits(&recording.header), Compiler::of_this_program())?;
-    let report = replay::replay(&recording, &sandbox, &components).with_context(|| args.recording.display().to_string())?;
-    finish(report, &args.output)
+    let limits = components::limits(&recording.header);
+    let mut components = Components::default();
+    for path in &args.components {
+        let path = path.display().to_string();
+        components.add(&path, read(&path, &limits)?.1);
+    }
+    let sandbox = Sandbox::new(limits, Compiler::of_this_program())?;
+    let mut progress = Progress::new("percent");
+    let report = replay::replay(&recording, &sandbox, &components, &mut |done, of| progress.at(done * 100 / of.max(1), 100));
+    drop(progress);
+    finish(report.with_context(|| args.recording.display().to_string())?, &args.output)
 }
 
 /// What `policy diff` is told.
@@ -175,46 +176,26 @@ Examples:
 /// It could not run.
 pub(super) fn compare(args: &DiffArgs) -> anyhow::Result<ExitCode> {
     let recording = open(&args.recording)?;
-    let a = if args.a == "live" { None } else { Some(balancer(&args.a)?) };
-    let b = balancer(&args.b)?;
+    let limits = components::limits(&recording.header);
+    let a = if args.a == "live" { None } else { Some(read(&args.a, &limits)?) };
+    let b = read(&args.b, &limits)?;
     let runtime = if args.large { Runtime::Large } else { Runtime::Normal };
     let candidate = |(name, bytes)| Candidate { name, bytes, runtime };
     let a = a.as_ref().map(|(name, bytes)| candidate((name.as_str(), bytes.as_slice())));
     let comparison = Comparison { a, b: candidate((b.0.as_str(), b.1.as_slice())), closed_loop: args.closed_loop };
-    let sandbox = Sandbox::new(components::limits(&recording.header), Compiler::of_this_program())?;
-    let report = diff::diff(&recording, &sandbox, &comparison).with_context(|| args.recording.display().to_string())?;
-    finish(report, &args.output)
+    let sandbox = Sandbox::new(limits, Compiler::of_this_program())?;
+    let mut progress = Progress::new("percent");
+    let report = diff::diff(&recording, &sandbox, &comparison, &mut |done, of| progress.at(done * 100 / of.max(1), 100));
+    drop(progress);
+    finish(report.with_context(|| args.recording.display().to_string())?, &args.output)
 }
 
-/// Its name for the report, and its bytes.
-fn balancer(asked: &str) -> anyhow::Result<(String, Vec<u8>)> {
-    if let Some(built_in) = BUILT_IN.iter().find(|built_in| built_in.name == asked) {
-        return Ok((asked.to_owned(), built_in.bytes.to_vec()));
-    }
-    let path = Path::new(asked);
-    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    Ok((name, read_component(path).context("neither a built-in balancer nor a file that can be read")?))
+/// The policy's name for the report, and its bytes, as far as a host with these limits takes any.
+fn read(component: &str, limits: &Limits) -> anyhow::Result<(String, Vec<u8>)> {
+    let (name, bytes) = inspect::read(component, &limits.large())?;
+    Ok((name, bytes?))
 }
 
 fn open(path: &Path) -> anyhow::Result<Recording> {
     Recording::open(path).with_context(|| path.display().to_string())
 }
-
-fn read_components(paths: &[PathBuf]) -> anyhow::Result<Components> {
-    let mut components = Components::default();
-    for path in paths {
-        components.add(&path.display().to_string(), read_component(path)?);
-    }
-    Ok(components)
-}
-
-fn read_component(path: &Path) -> anyhow::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    let file = File::open(path).with_context(|| path.display().to_string())?;
-    file.take(MAX_COMPONENT_BYTES + 1).read_to_end(&mut bytes).with_context(|| path.display().to_string())?;
-    ensure!(bytes.len() as u64 <= MAX_COMPONENT_BYTES, "{} is larger than {} MiB", path.display(), MAX_COMPONENT_BYTES >> 20);
-    Ok(bytes)
-}
-
-/// More than any host takes by default, large runtimes included.
-const MAX_COMPONENT_BYTES: u64 = 64 << 20;

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use super::args::{ClientOrigin, OutputFormat, RouteArgs};
-use super::setup;
+use super::{out, setup};
 use crate::engine::core::any_error;
 use crate::engine::offline::{Offline, Question};
 use crate::route::explain::{Explanation, ShadowExplanation};
@@ -46,11 +46,10 @@ pub(super) fn run(args: RouteArgs) -> anyhow::Result<ExitCode> {
         writeln!(io::stderr(), "{diagnostic}")?;
     }
     let explanation = offline.answer(&question);
-    let mut out = io::stdout().lock();
-    match args.output {
-        OutputFormat::Json => writeln!(out, "{}", serde_json::to_string_pretty(&explanation)?)?,
-        OutputFormat::Text => write!(out, "{}", text(&args, &explanation))?,
-    }
+    out::print(&match args.output {
+        OutputFormat::Json => serde_json::to_string_pretty(&explanation)? + "\n",
+        OutputFormat::Text => text(&args, &explanation),
+    })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,6 +1,6 @@
 //! `pointsman run`: from the command line to the engine's options.
 
-use std::io::{self, IsTerminal};
+use std::io;
 use std::net::IpAddr;
 use std::num::NonZeroUsize;
 use std::thread;
@@ -88,7 +88,7 @@ fn start_log(format: LogFormat, color: bool) {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
     // A log that cannot be set up twice is a fault of tests alone; the command sets it once.
     let _ = match format {
-        LogFormat::Text => log.with_ansi(color && io::stderr().is_terminal()).try_init(),
+        LogFormat::Text => log.with_ansi(color).try_init(),
         LogFormat::Json => log.json().with_ansi(false).try_init(),
     };
 }

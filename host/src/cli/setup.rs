@@ -17,6 +17,7 @@ use crate::policy::contract::Node;
 use crate::policy::directory::{DirectoryEvent, PolicyDirectory};
 use crate::policy::registry::{Registry, RegistryOptions};
 use crate::route::HashKey;
+use crate::workbench::bounded;
 
 /// The node and the ranges; `own` are the machine's addresses, as far as they are to count. Nothing is open to a network that nobody asked
 /// for: without an option, node ports listen on 127.0.0.1 alone.
@@ -77,11 +78,18 @@ pub(super) fn hash_key(file: Option<&Path>) -> anyhow::Result<HashKey> {
     let Some(file) = file else {
         return Ok(HashKey::PUBLIC);
     };
-    let secret = std::fs::read_to_string(file).with_context(|| format!("--hash-secret-file {}", file.display()))?;
-    let secret = secret.trim();
-    anyhow::ensure!(!secret.is_empty(), "--hash-secret-file {}: the file is empty; write a secret into it", file.display());
-    Ok(HashKey::from_secret(secret))
+    Ok(HashKey::from_secret(&secret("--hash-secret-file", file)?))
 }
+
+/// The secret in a flag's file.
+pub(super) fn secret(flag: &str, file: &Path) -> anyhow::Result<String> {
+    let secret = bounded::text(file, MAX_SECRET_BYTES, "a secret is a line").context(flag.to_owned())?;
+    anyhow::ensure!(!secret.trim().is_empty(), "{flag} {}: the file is empty; write a secret into it", file.display());
+    Ok(secret.trim().to_owned())
+}
+
+/// Bytes of a secret.
+const MAX_SECRET_BYTES: usize = 64 << 10;
 
 /// `--node-name`, else the machine's name in lower case, as Kubernetes does it.
 fn node_name(given: Option<&str>) -> anyhow::Result<String> {

@@ -79,11 +79,16 @@ pub enum DiffError {
     Nothing,
 }
 
-/// Compares. `sandbox` as for a replay.
+/// Compares. `sandbox` and `progress` as for a replay.
 ///
 /// # Errors
 /// The recording is damaged, a component is no balancer or cannot plan what was recorded.
-pub fn diff(recording: &Recording, sandbox: &Arc<Sandbox>, comparison: &Comparison<'_>) -> Result<Report, DiffError> {
+pub fn diff(
+    recording: &Recording,
+    sandbox: &Arc<Sandbox>,
+    comparison: &Comparison<'_>,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Report, DiffError> {
     let a = comparison.a.as_ref().map(|candidate| load(sandbox, candidate, 0)).transpose()?;
     let b = load(sandbox, &comparison.b, 1)?;
     let recorded = Loads::default();
@@ -99,6 +104,7 @@ pub fn diff(recording: &Recording, sandbox: &Arc<Sandbox>, comparison: &Comparis
     };
     for step in Timeline::new(recording) {
         let (worker, stamped) = step?;
+        progress(stamped.offset, recording.bytes());
         diff.step(worker, &stamped)?;
     }
     diff.report(recording, comparison)

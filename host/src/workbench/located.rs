@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::{DuplicateKeyPolicy, Error, Location, MessageFormatter as _, Options, Spanned, UserMessageFormatter};
 
+use super::bounded;
 use crate::objects::{Diagnostic, Severity};
 
 /// Bytes of a file.
@@ -32,13 +33,17 @@ struct Place {
     is_key: bool,
 }
 
+/// The text of a file that `read` takes.
+///
+/// # Errors
+/// It cannot be read, or is too long.
+pub(crate) fn text(file: &Path) -> anyhow::Result<String> {
+    bounded::text(file, MAX_BYTES, "split it")
+}
+
 /// Reads a file's text. Where it has no content, everything has its default.
 pub(crate) fn read<T: DeserializeOwned>(file: &Path, text: &str) -> Result<(T, Places), Box<Diagnostic>> {
     let mut places = Places { file: file.display().to_string(), places: Vec::new() };
-    if text.len() > MAX_BYTES {
-        let what = format!("the file has {} bytes, and at most {MAX_BYTES} are read", text.len());
-        return Err(Box::new(places.mistake("", what, "split it".to_owned())));
-    }
     let empty = text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'));
     let text = if empty { "{}" } else { text };
     let tree: Spanned<Tree> = serde_saphyr::from_str_with_options(text, options()).map_err(|error| Box::new(places.said(&error)))?;

@@ -4,8 +4,9 @@
 //! sandbox. `stand` is a whole Service with everything that decides for it; `testfile` tests as data, `laws` what policies of a class promise,
 //! `cost`, `fuzz` and `sim` what they are called. A `recording` is read here, and seen again in a `replay`, with the `components` that it names; a
 //! `diff` tries another balancer on its connections, `shadow` is what a running host counted of one that it tries. `metrics` is what is measured,
-//! `report` what every command says of it; `located` reads files.
+//! `report` what every command says of it; `bounded` and `located` read files.
 
+pub(crate) mod bounded;
 pub mod component;
 pub mod components;
 pub mod cost;
@@ -14,7 +15,7 @@ pub mod diff;
 mod fixture;
 pub mod fuzz;
 pub mod laws;
-mod located;
+pub(crate) mod located;
 pub mod metrics;
 pub mod native;
 pub mod project;

@@ -41,19 +41,29 @@ struct Tally {
 /// Differences of which a report gives the details, for each version.
 const MAX_FINDINGS: usize = 10;
 
-/// Replays a recording. `sandbox` must have the limits of the recording: see [`super::components::limits`].
+/// Replays a recording. `sandbox` must have the limits of the recording: see [`super::components::limits`]. `progress` is told how much is
+/// done, of how much.
 ///
 /// # Errors
 /// It is damaged, or a component is not to be had.
-pub fn replay(recording: &Recording, sandbox: &Arc<Sandbox>, components: &Components) -> Result<Report, ReplayError> {
+pub fn replay(
+    recording: &Recording,
+    sandbox: &Arc<Sandbox>,
+    components: &Components,
+    progress: &mut dyn FnMut(u64, u64),
+) -> Result<Report, ReplayError> {
     let policies = components.load_all(recording, sandbox)?;
     let mut tallies: BTreeMap<u32, Tally> = policies.keys().map(|version| (*version, Tally::default())).collect();
     let mut doubts = doubts(recording);
     let (mut lost, mut overdue) = (0_u64, 0);
-    for index in 0..recording.header.workers.len() as u16 {
+    let workers = recording.header.workers.len() as u16;
+    for index in 0..workers {
         let mut worker = worker::Worker::new(index, recording, &policies, &mut tallies);
         for stamped in recording.frames(index) {
-            worker.step(&stamped?)?;
+            let stamped = stamped?;
+            // Each worker's frames are spread over the whole file.
+            progress(u64::from(index) * recording.bytes() + stamped.offset, u64::from(workers) * recording.bytes());
+            worker.step(&stamped)?;
         }
         doubts.extend(worker.doubts());
         lost = lost.saturating_add(worker.lost());

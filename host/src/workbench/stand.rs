@@ -1,12 +1,11 @@
 //! One Service with its endpoints, a worker and connections, without sockets: what `run` does with manifests, from the objects to the
 //! decision.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, bail, ensure};
 use pointsman_sdk::types::{Outcome, OutcomeKind};
 use serde_json::{Map, Value, json};
 
@@ -57,13 +56,22 @@ pub struct Stand {
     worker: WorkerPolicies,
     table: Arc<Table>,
     service: ServiceText,
-    /// The address that stands for each key, where the key is none; and the way back.
-    addresses: HashMap<String, SocketAddr>,
-    names: HashMap<String, Arc<str>>,
+    addresses: Addresses,
     random: fastrand::Rng,
     now_ms: u64,
     /// Connections that are held open.
     held: Vec<LoadGuard>,
+}
+
+/// Why there is no stand.
+#[derive(Debug, thiserror::Error)]
+pub enum StandError {
+    /// The Service, or an endpoint, is not one.
+    #[error("{0}")]
+    Mistake(String),
+    /// A policy does not plan it.
+    #[error("{0}")]
+    Refused(String),
 }
 
 impl Stand {
@@ -71,7 +79,7 @@ impl Stand {
     ///
     /// # Errors
     /// What is wrong with the Service or an endpoint; a policy that cannot plan it.
-    pub fn new(registry: Arc<Registry>, service: ServiceText, endpoints: &[Endpoint], seed: u64) -> anyhow::Result<Self> {
+    pub fn new(registry: Arc<Registry>, service: ServiceText, endpoints: &[Endpoint], seed: u64) -> Result<Self, StandError> {
         let node = Node { name: NODE.to_owned(), ..Node::default() };
         let mut controller = Controller::new(Settings { node, ..Settings::default() });
         controller.catalogue(registry.catalogue());
@@ -83,8 +91,7 @@ impl Stand {
             worker: WorkerPolicies::new(seed),
             table: Arc::default(),
             service,
-            addresses: HashMap::new(),
-            names: HashMap::new(),
+            addresses: Addresses::default(),
             random: fastrand::Rng::with_seed(seed),
             now_ms: 1_000_000,
             held: Vec::new(),
@@ -97,30 +104,14 @@ impl Stand {
     ///
     /// # Errors
     /// As for `new`; what was in force stays.
-    pub fn set_endpoints(&mut self, endpoints: &[Endpoint]) -> anyhow::Result<()> {
-        let mut objects = vec![self.service_object()];
-        let mut zones: HashMap<&str, &str> = HashMap::new();
-        for endpoint in endpoints {
-            let address = self.address(&endpoint.key)?;
-            objects.push(pod(endpoint, address));
-            if let (Some(node), Some(zone)) = (&endpoint.node, &endpoint.zone) {
-                zones.insert(node, zone);
-            }
-        }
-        let mut zones: Vec<_> = zones.into_iter().collect();
-        zones.sort_unstable();
-        objects.extend(zones.into_iter().map(|(node, zone)| node_object(node, zone)));
-        let text: String = objects.iter().map(|object| format!("{object}\n")).collect();
-        let parsed = objects::parse(Path::new("test"), &text);
-        if let Some(error) = parsed.diagnostics.iter().find(|diagnostic| diagnostic.is_error()) {
-            let at = [error.object.as_deref(), error.field.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(" ");
-            bail!("{at}: {}", error.message);
-        }
+    pub fn set_endpoints(&mut self, endpoints: &[Endpoint]) -> Result<(), StandError> {
+        let objects = objects(&self.service, endpoints, &mut self.addresses)
+            .map_err(|Wrong { about, field, message }| StandError::Mistake(format!("{about} {field}: {message}")))?;
         self.now_ms += STEP_MS;
-        self.apply(parsed.objects)
+        self.apply(objects)
     }
 
-    fn apply(&mut self, objects: Vec<Object>) -> anyhow::Result<()> {
+    fn apply(&mut self, objects: Vec<Object>) -> Result<(), StandError> {
         let changes = self.store.replace(objects);
         self.controller.apply(changes, self.now_ms);
         let node = self.controller.node().clone();
@@ -128,9 +119,11 @@ impl Stand {
         self.planners.set_now(self.now_ms);
         let update = self.controller.rebuild(&mut self.planners, self.now_ms);
         let errors: Vec<String> = update.diagnostics.iter().filter(|d| d.is_error()).map(|d| d.message.clone()).collect();
-        ensure!(errors.is_empty(), "{}", errors.join("; "));
         if let Some((_, fault)) = update.faults.first() {
-            bail!("it could not plan: {fault}");
+            return Err(StandError::Refused(if errors.is_empty() { format!("it could not plan: {fault}") } else { errors.join("; ") }));
+        }
+        if !errors.is_empty() {
+            return Err(StandError::Mistake(errors.join("; ")));
         }
         for version in update.table.versions(&update.changed) {
             if let Some(policy) = self.registry.loaded(version) {
@@ -210,10 +203,10 @@ impl Stand {
     ///
     /// # Errors
     /// There is no such endpoint.
-    pub fn load(&mut self, key: &str, active: u32) -> anyhow::Result<()> {
-        let port = self.port().context("the Service has no endpoint")?;
-        let endpoint = port.endpoints.iter().find(|endpoint| *self.shown(&endpoint.key) == *key);
-        let endpoint = endpoint.with_context(|| format!("there is no endpoint {key}"))?;
+    pub fn load(&mut self, key: &str, active: u32) -> Result<(), StandError> {
+        let port = self.port();
+        let endpoint = port.iter().flat_map(|port| port.endpoints.iter()).find(|endpoint| *self.shown(&endpoint.key) == *key);
+        let endpoint = endpoint.ok_or_else(|| StandError::Mistake(format!("active: there is no endpoint {key}")))?;
         self.held.extend((0..active).map(|_| endpoint.load.enter()));
         Ok(())
     }
@@ -231,37 +224,95 @@ impl Stand {
 
     /// The key that the test gave the endpoint.
     fn shown(&self, key: &Arc<str>) -> Arc<str> {
-        Arc::clone(self.names.get(&**key).unwrap_or(key))
+        Arc::clone(self.addresses.names.get(&**key).unwrap_or(key))
     }
+}
 
-    /// `127.0.0.1:90` is itself; `a:80` gets an address of its own, and keeps it.
-    fn address(&mut self, key: &str) -> anyhow::Result<SocketAddr> {
-        if let Ok(address) = key.parse() {
-            return Ok(address);
+/// The addresses that stand for keys which are none; and the way back. A name keeps its address.
+#[derive(Default)]
+pub(super) struct Addresses {
+    of: HashMap<String, SocketAddr>,
+    names: HashMap<String, Arc<str>>,
+}
+
+impl Addresses {
+    /// `127.0.0.1:90` is itself; `a:80` gets an address of its own.
+    ///
+    /// # Errors
+    /// The key is neither, and what it should be.
+    pub(super) fn of(&mut self, key: &str) -> Result<SocketAddr, String> {
+        if let Ok(address) = key.parse::<SocketAddr>() {
+            return match address.ip() {
+                IpAddr::V6(_) => Err("a test's endpoints have IPv4 addresses, or names".to_owned()),
+                IpAddr::V4(ip) if ip.to_bits() >= FIRST_ADDRESS && ip.to_bits() < FIRST_ADDRESS + MAX_NAMES => {
+                    Err("addresses from 198.18.0.0/15 stand for endpoints with names; take another".to_owned())
+                }
+                _ if address.port() == 0 => Err("0 is no port".to_owned()),
+                _ if address.to_string() != key => Err(format!("write {address}")),
+                _ => Ok(address),
+            };
         }
-        if let Some(address) = self.addresses.get(key) {
+        if let Some(address) = self.of.get(key) {
             return Ok(*address);
         }
-        let port = key.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok()).filter(|port| *port > 0);
-        let port = port.with_context(|| format!("the endpoint {key:?} has no port; write {key}:80, say"))?;
-        let next = FIRST_ADDRESS + self.addresses.len() as u32;
-        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::from_bits(next)), port);
-        self.addresses.insert(key.to_owned(), address);
+        let port = key.rsplit_once(':').filter(|(name, _)| !name.is_empty() && !name.contains(':'));
+        let port = port.and_then(|(_, port)| port.parse::<u16>().ok()).filter(|port| *port > 0);
+        let port = port.ok_or_else(|| "write a name or an IPv4 address, and a port: a:80, say".to_owned())?;
+        let number = u32::try_from(self.of.len()).ok().filter(|number| *number < MAX_NAMES);
+        let number = number.ok_or_else(|| format!("at most {MAX_NAMES} endpoints have names; give the others addresses"))?;
+        let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::from_bits(FIRST_ADDRESS + number)), port);
+        self.of.insert(key.to_owned(), address);
         self.names.insert(address.to_string(), key.into());
         Ok(address)
     }
+}
 
-    fn service_object(&self) -> Value {
-        let ServiceText { annotations, labels, spec } = &self.service;
-        let mut whole = json!({"type": "ClusterIP", "clusterIP": "10.96.0.10", "selector": {"app": SERVICE}, "ports": [{"port": 80, "targetPort": "serving"}]});
-        if let Value::Object(fields) = &mut whole {
-            fields.extend(spec.clone());
+/// Something that cannot be an object.
+pub(super) struct Wrong {
+    /// The key of an endpoint; the Service has none.
+    pub(super) about: String,
+    /// In the object.
+    pub(super) field: String,
+    /// What is wrong.
+    pub(super) message: String,
+}
+
+/// The Service, its pods, and the nodes that are in a zone.
+///
+/// # Errors
+/// The first that cannot be an object.
+pub(super) fn objects(service: &ServiceText, endpoints: &[Endpoint], addresses: &mut Addresses) -> Result<Vec<Object>, Wrong> {
+    let mut objects = vec![service_object(service)];
+    let mut zones = BTreeMap::new();
+    let mut pods = HashMap::new();
+    for endpoint in endpoints {
+        let of = |message| Wrong { about: endpoint.key.clone(), field: String::new(), message };
+        let address = addresses.of(&endpoint.key).map_err(of)?;
+        let name = pod_name(address);
+        objects.push(pod(endpoint, &name, address));
+        pods.insert(format!("Pod default/{name}"), &endpoint.key);
+        if let (Some(node), Some(zone)) = (&endpoint.node, &endpoint.zone) {
+            zones.insert(node, zone);
         }
-        json!({
-            "apiVersion": "v1", "kind": "Service", "spec": whole,
-            "metadata": {"name": SERVICE, "namespace": "default", "annotations": annotations, "labels": labels},
-        })
     }
+    objects.extend(zones.into_iter().map(|(node, zone)| node_object(node, zone)));
+    let text: String = objects.iter().map(|object| format!("{object}\n")).collect();
+    let parsed = objects::parse(Path::new("test"), &text);
+    let Some(wrong) = parsed.diagnostics.into_iter().find(|diagnostic| diagnostic.is_error()) else { return Ok(parsed.objects) };
+    let about = wrong.object.and_then(|object| pods.get(&object).map(ToString::to_string)).unwrap_or_default();
+    Err(Wrong { about, field: wrong.field.unwrap_or_default(), message: wrong.message })
+}
+
+fn service_object(service: &ServiceText) -> Value {
+    let ServiceText { annotations, labels, spec } = service;
+    let mut whole = json!({"type": "ClusterIP", "clusterIP": "10.96.0.10", "selector": {"app": SERVICE}, "ports": [{"port": 80, "targetPort": "serving"}]});
+    if let Value::Object(fields) = &mut whole {
+        fields.extend(spec.clone());
+    }
+    json!({
+        "apiVersion": "v1", "kind": "Service", "spec": whole,
+        "metadata": {"name": SERVICE, "namespace": "default", "annotations": annotations, "labels": labels},
+    })
 }
 
 impl Outcomes {
@@ -280,17 +331,23 @@ impl Outcomes {
 
 /// The Service's name.
 const SERVICE: &str = "web";
-/// 10.244.0.1: the first pod of the first node, as most clusters number them.
-const FIRST_ADDRESS: u32 = 0x0af4_0001;
+/// 198.18.0.1 and what follows: nobody's, for tests (RFC 2544).
+const FIRST_ADDRESS: u32 = 0xc612_0001;
+/// As far as 198.18.0.0/15 goes.
+const MAX_NAMES: u32 = (1 << 17) - 2;
 /// Between two changes.
 const STEP_MS: u64 = 100;
 
-fn pod(endpoint: &Endpoint, address: SocketAddr) -> Value {
-    let name: String = endpoint.key.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
-    let name = format!("p-{}", name.trim_matches('-'));
+/// Of the address: two keys can be alike but for what a name may hold.
+fn pod_name(address: SocketAddr) -> String {
+    format!("p-{}", address.to_string().replace(['.', ':'], "-"))
+}
+
+fn pod(endpoint: &Endpoint, name: &str, address: SocketAddr) -> Value {
     let mut labels: Map<String, Value> = [("app".to_owned(), json!(SERVICE))].into_iter().collect();
     labels.extend(endpoint.labels.iter().map(|(key, value)| (key.clone(), json!(value))));
-    let ready = if endpoint.ready && !endpoint.terminating || endpoint.serving { "True" } else { "False" };
+    let serves = if endpoint.terminating { endpoint.serving } else { endpoint.ready };
+    let ready = if serves { "True" } else { "False" };
     let mut metadata = json!({
         "name": name, "namespace": "default", "labels": labels, "annotations": {"pointsman.dev/weight": endpoint.weight.to_string()},
     });

@@ -36,6 +36,19 @@ fn the_definitions_hold_together() {
     Cli::command().debug_assert();
 }
 
+/// What follows a flattened group would stand below its heading.
+#[test]
+fn only_limits_stand_below_the_limits() {
+    fn look(command: &Command) {
+        for argument in command.get_arguments().filter(|argument| argument.get_help_heading().is_some_and(|it| it.starts_with("Limits"))) {
+            let long = argument.get_long().unwrap_or_default();
+            assert!(long.starts_with("policy-"), "{}: {long:?} ({})", command.get_name(), argument.get_id());
+        }
+        command.get_subcommands().for_each(look);
+    }
+    look(&Cli::command());
+}
+
 #[test]
 fn the_flags_defaults_are_the_sandboxs() {
     let run = run(&["run", "-f", "a"]);
@@ -127,6 +140,25 @@ fn mistakes_in_the_file_name_file_line_and_remedy() {
         assert!(said.contains(wanted), "{text:?} says {said:?}");
     }
     assert!(line(&["run", "--config", "/does/not/exist"]).unwrap_err().to_string().contains("cannot read /does/not/exist"));
+}
+
+#[test]
+fn flags_that_need_each_other_may_both_stand_in_the_file() {
+    let run = with_file("file: a\nrecord-sample: 1/100\nrecord: day.rec\n", &[]).unwrap();
+    assert_eq!((run.record.record, run.record.record_sample.get()), (Some(PathBuf::from("day.rec")), 100));
+    let run = with_file("file: a\nrecord-sample: 1/100\n", &["--record", "b.rec"]).unwrap();
+    assert_eq!(run.record.record, Some(PathBuf::from("b.rec")));
+    let said = with_file("file: a\nrecord-sample: 1/100\n", &[]).unwrap_err();
+    assert!(said.contains("with FILE: the following required arguments were not provided") && said.contains("--record"), "{said}");
+}
+
+#[test]
+fn flags_without_a_value_are_true_or_false() {
+    assert!(with_file("file: a\nallow-exec-probes: true\n", &[]).unwrap().allow_exec_probes);
+    assert!(!with_file("file: a\nallow-exec-probes: false\n", &[]).unwrap().allow_exec_probes);
+    assert!(with_file("file: a\nallow-exec-probes: false\n", &["--allow-exec-probes"]).unwrap().allow_exec_probes);
+    assert!(with_file("file: a\nallow-exec-probes: 3\n", &[]).unwrap_err().contains("FILE:2: allow-exec-probes: expected true or false"));
+    assert_eq!(with_file("file: a\nnode-name: true\n", &[]).unwrap().cluster.node_name.as_deref(), Some("true"));
 }
 
 #[test]

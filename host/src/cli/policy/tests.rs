@@ -130,6 +130,30 @@ async fn nobody_there_and_somebody_else_are_told_apart() {
     assert!(said.contains("is `pointsman run` up?"), "{said}");
 }
 
+/// Whoever refuses by the head of a request may close while the rest is on its way.
+#[tokio::test]
+async fn an_answer_before_the_end_of_the_request_is_read() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let folder = tempfile::tempdir().unwrap();
+    let large = folder.path().join("large");
+    std::fs::write(&large, vec![1; 16 << 20]).unwrap();
+    for _ in 0..20 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let hasty = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let _ = stream.read(&mut [0; 64]).await.unwrap();
+            let body = r#"{"error": "not allowed", "remedy": null}"#;
+            let head = format!("HTTP/1.1 401 Unauthorized\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len());
+            stream.write_all((head + body).as_bytes()).await.unwrap();
+        });
+        let engine = AdminArgs { admin: address, token_file: None };
+        let said = swap(SwapArgs { name: "mine".to_owned(), file: large.clone(), engine }).await.unwrap_err();
+        assert_eq!(format!("{said:#}"), "not allowed");
+        hasty.await.unwrap();
+    }
+}
+
 #[test]
 fn outcomes_and_tables_are_readable() {
     let text = outcome(&swapped("mine", Some("sha256:bbbbbbbbbbbbbbbb")));

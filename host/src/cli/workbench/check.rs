@@ -14,8 +14,6 @@ use crate::workbench::subject::Subject;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  pointsman policy check my-balancer.wasm --class consistent-hash\n  pointsman policy check maglev")]
 pub struct Args {
-    #[command(flatten)]
-    candidate: CandidateArgs,
     /// What it promises; may be repeated [default: what a built-in policy promises, else all]
     #[arg(long = "class", value_name = "CLASS")]
     classes: Vec<Class>,
@@ -28,6 +26,8 @@ pub struct Args {
     collateral: Option<f64>,
     #[command(flatten)]
     output: ReportArgs,
+    #[command(flatten)]
+    candidate: CandidateArgs,
 }
 
 /// # Errors

@@ -10,8 +10,6 @@ use crate::workbench::report::Kind;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  pointsman policy cost maglev\n  pointsman policy cost my.wasm --endpoints 10,1000 --max-fuel 500")]
 pub struct Args {
-    #[command(flatten)]
-    candidate: CandidateArgs,
     /// Numbers of endpoints
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "10,100,1000,10000")]
     endpoints: Vec<usize>,
@@ -26,6 +24,8 @@ pub struct Args {
     no_times: bool,
     #[command(flatten)]
     output: ReportArgs,
+    #[command(flatten)]
+    candidate: CandidateArgs,
 }
 
 /// # Errors

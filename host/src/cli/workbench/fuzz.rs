@@ -15,8 +15,6 @@ use crate::workbench::report::Kind;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  pointsman policy fuzz my-balancer.wasm --time 60s")]
 pub struct Args {
-    #[command(flatten)]
-    candidate: CandidateArgs,
     /// How long to look
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::duration)]
     time: Duration,
@@ -28,6 +26,8 @@ pub struct Args {
     affinity: bool,
     #[command(flatten)]
     output: ReportArgs,
+    #[command(flatten)]
+    candidate: CandidateArgs,
 }
 
 /// # Errors

@@ -16,8 +16,7 @@ use anyhow::Context;
 use clap::ValueEnum;
 
 use super::args::SandboxArgs;
-use super::inspect;
-use super::values;
+use super::{inspect, out, values};
 use crate::policy::compile::Compiler;
 use crate::policy::contract::Setting;
 use crate::policy::{Limits, Runtime, Sandbox};
@@ -61,7 +60,7 @@ pub struct CandidateArgs {
     /// What everything that is drawn is drawn from: the same seed gives the same report
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
-    /// The limits of the host that it is meant for.
+    /// The limits of the host that it is meant for. Last, and so are these arguments of a command: what follows would stand below their heading.
     #[command(flatten)]
     pub sandbox: SandboxArgs,
 }
@@ -128,8 +127,7 @@ pub(super) fn finish(mut report: Report, args: &ReportArgs) -> anyhow::Result<Ex
         Format::Json => report::json::render(&report),
         Format::Junit => report::junit::render(&report),
     };
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("writing the report")?;
+    out::print(&text)?;
     Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -137,15 +135,17 @@ pub(super) fn finish(mut report: Report, args: &ReportArgs) -> anyhow::Result<Ex
 pub(super) struct Progress {
     what: &'static str,
     shown: bool,
+    /// What was shown last.
+    last: Option<u64>,
 }
 
 impl Progress {
-    fn new(what: &'static str) -> Self {
-        Self { what, shown: io::stderr().is_terminal() }
+    pub(super) fn new(what: &'static str) -> Self {
+        Self { what, shown: io::stderr().is_terminal(), last: None }
     }
 
-    fn at(&mut self, done: u64, of: u64) {
-        if self.shown {
+    pub(super) fn at(&mut self, done: u64, of: u64) {
+        if self.shown && self.last.replace(done) != Some(done) {
             // Nothing is lost when it cannot be shown.
             let _ = write!(io::stderr(), "\r\x1b[K{} {done} of {of}", self.what);
         }

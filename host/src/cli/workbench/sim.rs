@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{anyhow, bail};
 
 use super::{CandidateArgs, Progress, ReportArgs, finish, read, sandbox};
 use crate::workbench::component::Candidate;
+use crate::workbench::located;
 use crate::workbench::sim::{Scenario, Wanted, simulate};
 use crate::workbench::subject::Subject;
 
@@ -17,8 +18,6 @@ use crate::workbench::subject::Subject;
     after_help = "Examples:\n  pointsman policy sim two-choices -f docs/scenarios/slow-endpoint.yaml --vs round-robin --html report.html"
 )]
 pub struct Args {
-    #[command(flatten)]
-    candidate: CandidateArgs,
     /// The scenario
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
@@ -30,13 +29,15 @@ pub struct Args {
     seeds: u32,
     #[command(flatten)]
     output: ReportArgs,
+    #[command(flatten)]
+    candidate: CandidateArgs,
 }
 
 /// # Errors
 /// The scenario cannot be read, or a policy cannot be loaded.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let shown = args.file.display();
-    let text = std::fs::read_to_string(&args.file).with_context(|| format!("reading {shown}"))?;
+    let text = located::text(&args.file)?;
     let scenario = match Scenario::read(&args.file, &text) {
         Ok(scenario) => scenario,
         Err(mistakes) => {

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use regex::Regex;
 
 use super::{Progress, ReportArgs, finish, limits_of, read, report, sandbox};
 use crate::cli::args::SandboxArgs;
@@ -13,7 +14,8 @@ use crate::policy::contract::StageKind;
 use crate::policy::inspect::digest;
 use crate::policy::registry::{Registry, RegistryOptions};
 use crate::policy::{Runtime, Sandbox};
-use crate::workbench::project::manifest::Manifest;
+use crate::workbench::located;
+use crate::workbench::project::manifest::{self, Manifest};
 use crate::workbench::report::{Kind, Subject as Named};
 use crate::workbench::testfile::{self, Subject, TestFile};
 
@@ -32,16 +34,16 @@ pub struct Args {
     /// It may bring a language runtime along (`run --large-policy NAME`); a project says so itself
     #[arg(long, requires = "policy")]
     large: bool,
-    /// Only tests with this in their name
-    #[arg(long, value_name = "TEXT")]
-    run: Option<String>,
+    /// Only tests whose name this regular expression finds something in
+    #[arg(long, value_name = "RE")]
+    run: Option<Regex>,
     /// Instead of the seeds that the tests name
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     #[command(flatten)]
-    sandbox: SandboxArgs,
-    #[command(flatten)]
     output: ReportArgs,
+    #[command(flatten)]
+    sandbox: SandboxArgs,
 }
 
 /// # Errors
@@ -55,20 +57,25 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     };
     let limits = args.sandbox.limits();
     let (name, bytes) = read(&component, &limits_of(runtime, limits.clone()))?;
-    let mut report = report(Kind::Test, vec![Named { name: name.clone(), digest: Some(digest(&bytes)) }], args.seed);
     let (registry, stage) = registry(sandbox(limits)?, &name, &bytes, runtime)?;
-    let wanted = |name: &str| args.run.as_ref().is_none_or(|part| name.contains(part.as_str()));
+    let wanted = |name: &str| args.run.as_ref().is_none_or(|run| run.is_match(name));
     let tests: Vec<_> = files
         .iter()
         .flat_map(|(path, file)| file.tests.iter().filter(|test| wanted(&test.name)).map(move |test| (path, file, test)))
         .collect();
     if tests.is_empty() {
-        bail!("no test has {:?} in its name", args.run.as_deref().unwrap_or_default());
+        bail!("--run {:?} is in no test's name", args.run.as_ref().map_or("", Regex::as_str));
     }
+    let seeds: BTreeSet<u64> = tests.iter().map(|(.., test)| testfile::seed(test, args.seed)).collect();
+    // One for all, if there is one: else each test names its own.
+    let seed = seeds.first().copied().filter(|_| seeds.len() == 1);
+    let mut report = report(Kind::Test, vec![Named { name: name.clone(), digest: Some(digest(&bytes)) }], seed);
     let mut progress = Progress::new("tests");
     for (at, (path, file, test)) in tests.iter().enumerate() {
         progress.at(at as u64, tests.len() as u64);
-        let mut case = testfile::run(file, test, Subject { name: &name, stage }, &registry, args.seed);
+        let seed = testfile::seed(test, args.seed);
+        let case = testfile::run(file, test, Subject { name: &name, stage }, &registry, seed);
+        let mut case = case.with_context(|| format!("{}: {:?}", path.display(), test.name))?;
         if files.len() > 1 {
             case.name = format!("{}: {}", path.display(), case.name);
         }
@@ -90,7 +97,7 @@ fn registry(sandbox: Arc<Sandbox>, name: &str, bytes: &[u8], runtime: Runtime) -
     Ok((registry, stage))
 }
 
-/// A file is itself; a folder stands for its `tests/*.yaml`, or for its own `*.yaml` where it has no such folder.
+/// A file is itself; a folder stands for its `tests/*.yaml`, or for its own `*.yaml` where it has no such folder. A project's manifest is no test.
 fn test_files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
@@ -100,16 +107,17 @@ fn test_files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let shown = folder.display().to_string();
     let entries = std::fs::read_dir(&folder).with_context(|| shown.clone())?;
     let mut files = entries.map(|entry| entry.map(|entry| entry.path())).collect::<Result<Vec<_>, _>>().with_context(|| shown.clone())?;
+    files.retain(|file| !file.ends_with(manifest::FILE));
     files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") && file.is_file());
     files.sort();
     if files.is_empty() {
-        bail!("{shown} has no test files (*.yaml)");
+        bail!("{shown} has no test files (*.yaml): write one, as docs/testing.md has it");
     }
     Ok(files)
 }
 
 fn parsed(path: PathBuf) -> anyhow::Result<(PathBuf, TestFile)> {
-    let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let text = located::text(&path)?;
     let file = testfile::parse(&path, &text)?;
     Ok((path, file))
 }

@@ -34,7 +34,7 @@ fn compared(path: &Path, a: Option<&str>, b: &str, closed_loop: bool) -> Report 
     let candidate = |name| Candidate { name, bytes: component(name), runtime: Runtime::Normal };
     let comparison =
         Comparison { a: a.map(candidate), b: Candidate { name: b, bytes: component(b), runtime: Runtime::Normal }, closed_loop };
-    diff(&open(path), &SANDBOX, &comparison).unwrap()
+    diff(&open(path), &SANDBOX, &comparison, &mut |_, _| {}).unwrap()
 }
 
 /// The values of a metric, side by side.
@@ -123,7 +123,7 @@ fn what_is_no_balancer_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     recorded(&file(&folder), "maglev");
     let b = Candidate { name: "kubernetes", bytes: component("kubernetes"), runtime: Runtime::Normal };
-    let error = diff(&open(&file(&folder)), &SANDBOX, &Comparison { a: None, b, closed_loop: false }).unwrap_err();
+    let error = diff(&open(&file(&folder)), &SANDBOX, &Comparison { a: None, b, closed_loop: false }, &mut |_, _| {}).unwrap_err();
     assert_eq!(error.to_string(), "kubernetes is a traffic-policy: only balancers can be compared on recorded connections");
 }
 

@@ -7,7 +7,10 @@ use std::process::Command;
 
 use anyhow::Context;
 
-use super::manifest::{Language, Manifest};
+use super::manifest::{self, Language, Manifest};
+use crate::policy::Limits;
+use crate::policy::contract::StageKind;
+use crate::policy::inspect::inspect;
 
 mod c;
 mod encode;
@@ -51,6 +54,14 @@ pub fn build(folder: &Path) -> anyhow::Result<Outcome> {
         Ok(component) => component,
         Err(why) => return Ok(Outcome::Refused(why)),
     };
+    if let Some(stage) = stage_of(&component).filter(|stage| *stage != manifest.stage) {
+        let (file, said) = (folder.join(manifest::FILE), manifest.stage.name());
+        let stage = stage.name();
+        return Ok(Outcome::Refused(format!(
+            "{}: stage: it says {said}, and what was built is a {stage}: write `stage: {stage}`, or mend the source",
+            file.display()
+        )));
+    }
     let path = folder.join(format!("{}.wasm", manifest.name));
     // By rename: a host that watches this folder sees the old one or the new one.
     let mut file = tempfile::NamedTempFile::new_in(folder).with_context(|| format!("cannot write to {}", folder.display()))?;
@@ -58,6 +69,12 @@ pub fn build(folder: &Path) -> anyhow::Result<Outcome> {
     readable(file.as_file())?;
     file.persist(&path).with_context(|| format!("cannot write {}", path.display()))?;
     Ok(Outcome::Built(Built { manifest, path, bytes: component.len() as u64 }))
+}
+
+/// The stage that a component fills, if it fills one: whether a host takes it is for `policy inspect` to say.
+fn stage_of(component: &[u8]) -> Option<StageKind> {
+    let limits = Limits::default().large();
+    inspect(component, &limits).and_then(|found| found.shape(&limits, true)).ok().map(|shape| shape.stage)
 }
 
 /// A component, or why there is none.
@@ -70,7 +87,7 @@ fn readable(file: &std::fs::File) -> std::io::Result<()> {
 }
 
 /// The world of a stage in the contract.
-fn world(stage: crate::policy::contract::StageKind) -> String {
+fn world(stage: StageKind) -> String {
     format!("{}-component", stage.name())
 }
 

@@ -4,17 +4,18 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use serde::Deserialize;
 
 use crate::policy::Runtime;
 use crate::policy::contract::StageKind;
+use crate::workbench::bounded;
 
 /// The manifest's name in its folder.
 pub const FILE: &str = "policy.yaml";
 
 /// Bytes of a manifest.
-const MAX_BYTES: u64 = 64 << 10;
+const MAX_BYTES: usize = 64 << 10;
 
 /// A project's manifest.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -53,17 +54,10 @@ impl Manifest {
     pub fn read(folder: &Path) -> anyhow::Result<Self> {
         let path = folder.join(FILE);
         let shown = path.display();
-        let length = match std::fs::metadata(&path) {
-            Ok(metadata) => metadata.len(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                bail!("{shown} is not there: name a project's folder, or make one with `pointsman policy new`")
-            }
-            Err(error) => return Err(error).with_context(|| format!("cannot read {shown}")),
-        };
-        if length > MAX_BYTES {
-            bail!("{shown} has {length} bytes, and a manifest has at most {MAX_BYTES}");
+        if !path.exists() {
+            bail!("{shown} is not there: name a project's folder, or make one with `pointsman policy new`");
         }
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {shown}"))?;
+        let text = bounded::text(&path, MAX_BYTES, "a manifest has a few lines")?;
         let manifest: Self = serde_saphyr::from_str(&text).map_err(|error| anyhow::anyhow!("{shown}: {error}"))?;
         check_name(&manifest.name).map_err(|why| anyhow::anyhow!("{shown}: name: {why}"))?;
         Ok(manifest)
@@ -80,11 +74,17 @@ pub fn check_name(name: &str) -> Result<(), String> {
     if name.len() > MAX_NAME || !starts || name.ends_with('-') || !name.bytes().all(fits) {
         return Err(format!("{name:?} cannot be a project's name: use a-z, 0-9 and '-', a letter first, at most {MAX_NAME} of them"));
     }
+    if TAKEN.contains(&name) {
+        return Err(format!("{name:?} is a package that the project is made of: choose another"));
+    }
     if pointsman_guests::BUILT_IN.iter().any(|built_in| built_in.name == name) {
         return Err(format!("{name:?} is the name of a built-in policy, which cannot be replaced: choose another"));
     }
     Ok(())
 }
+
+/// Of the packages of a project in Rust.
+const TAKEN: [&str; 1] = ["pointsman-sdk"];
 
 /// As for every policy.
 const MAX_NAME: usize = 63;
@@ -171,7 +171,7 @@ mod tests {
     #[test]
     fn names_are_those_that_every_language_takes() {
         let long = "a".repeat(64);
-        for name in ["", "-a", "a-", "A", "a_b", "1a", "a.b", "a b", "ä", long.as_str()] {
+        for name in ["", "-a", "a-", "A", "a_b", "1a", "a.b", "a b", "ä", long.as_str(), "pointsman-sdk", "maglev"] {
             assert!(check_name(name).is_err(), "{name:?} was taken");
         }
         for name in ["a", "weighted-canary", "canary-2"] {

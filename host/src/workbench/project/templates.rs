@@ -26,12 +26,14 @@ pub(super) fn files(language: Language, stage: StageKind) -> Option<Vec<File>> {
         Language::Js => files.extend(js(stage)?),
         Language::Python => files.extend(python(stage)?),
     }
-    if stage == StageKind::Balancer {
-        files.extend([
+    match stage {
+        StageKind::Balancer => files.extend([
             file("tests/weighted-canary.yaml", template!("tests/weighted-canary.yaml")),
             file("tests/no-canaries.yaml", template!("tests/no-canaries.yaml")),
             file("tests/only-canaries.yaml", template!("tests/only-canaries.yaml")),
-        ]);
+        ]),
+        StageKind::TrafficPolicy => files.push(file("tests/zone-first.yaml", template!("tests/zone-first.yaml"))),
+        StageKind::Selector => files.push(file("tests/audience.yaml", template!("tests/audience.yaml"))),
     }
     Some(files)
 }

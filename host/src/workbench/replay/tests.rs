@@ -18,7 +18,7 @@ fn given() -> Components {
 }
 
 fn replayed(path: &Path) -> Report {
-    replay(&open(path), &SANDBOX, &given()).unwrap()
+    replay(&open(path), &SANDBOX, &given(), &mut |_, _| {}).unwrap()
 }
 
 fn metric(report: &Report, name: &str) -> u64 {
@@ -135,7 +135,7 @@ fn a_worker_in_the_middle_of_its_life_is_approximate() {
     day(&file(&folder), all());
     let mut recording = open(&file(&folder));
     recording.header.workers[1].fresh = false;
-    let report = replay(&recording, &SANDBOX, &given()).unwrap();
+    let report = replay(&recording, &SANDBOX, &given(), &mut |_, _| {}).unwrap();
     assert!(report.notes[0].contains("in the middle of the life of worker 1"), "{:?}", report.notes);
 }
 
@@ -165,7 +165,7 @@ fn impossible_frames_are_damage() {
     let other = folder.path().join("other.rec");
     let refused = |edit: &mut dyn FnMut(&mut Frame)| {
         rewrite(&file(&folder), &other, edit);
-        replay(&open(&other), &SANDBOX, &given()).unwrap_err().to_string()
+        replay(&open(&other), &SANDBOX, &given(), &mut |_, _| {}).unwrap_err().to_string()
     };
     let unknown = refused(&mut |frame| {
         if let Frame::Group { version, .. } = frame {
@@ -187,11 +187,11 @@ fn impossible_frames_are_damage() {
 fn a_component_that_is_not_there_is_named_by_its_digest() {
     let folder = tempfile::tempdir().unwrap();
     day(&file(&folder), all());
-    let error = replay(&open(&file(&folder)), &SANDBOX, &Components::default()).unwrap_err().to_string();
+    let error = replay(&open(&file(&folder)), &SANDBOX, &Components::default(), &mut |_, _| {}).unwrap_err().to_string();
     let digest = crate::policy::inspect::digest(component("learner"));
     assert!(error.contains(&digest) && error.contains("\"learner\""), "{error}");
     let mut strange = given();
     strange.add("mine.wasm", component("wasi-curious").to_vec());
-    let error = replay(&open(&file(&folder)), &SANDBOX, &strange).unwrap_err().to_string();
+    let error = replay(&open(&file(&folder)), &SANDBOX, &strange, &mut |_, _| {}).unwrap_err().to_string();
     assert!(error.starts_with("mine.wasm (sha256:") && error.contains("pointsman policy diff"), "{error}");
 }

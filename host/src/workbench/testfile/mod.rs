@@ -1,6 +1,7 @@
 //! Tests as data: a file says which endpoints there are, who connects, what changes, and what must hold.
 
 mod bound;
+mod check;
 mod run;
 
 use std::collections::BTreeMap;
@@ -11,8 +12,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::located;
+use crate::objects::Diagnostic;
 pub use bound::Bound;
-pub use run::{Subject, run};
+pub use run::{Subject, run, seed};
 
 /// A test file.
 #[derive(Clone, Debug, Deserialize)]
@@ -59,7 +61,7 @@ pub struct Endpoint {
     /// Whether it is ready.
     #[serde(default = "yes")]
     pub ready: bool,
-    /// Whether it serves although it terminates.
+    /// For one that terminates: whether it serves nevertheless.
     #[serde(default)]
     pub serving: bool,
     /// Whether it is being deleted.
@@ -200,9 +202,9 @@ pub struct Expect {
     pub share: BTreeMap<String, Bound>,
     /// Where the connections end, one after the other.
     pub sequence: Vec<String>,
-    /// Share of the clients that moved from an endpoint that is still there to another that was there before.
+    /// Share of all clients that moved from an endpoint that is still there to another that was there before.
     pub collateral: Option<Bound>,
-    /// Share of the clients that moved.
+    /// Share of all clients that moved.
     pub disruption: Option<Bound>,
     /// The most connections for its weight that an endpoint got, by the mean.
     pub imbalance: Option<Bound>,
@@ -223,19 +225,15 @@ pub struct Expect {
 /// # Errors
 /// What is wrong, with file and line.
 pub fn parse(file: &Path, text: &str) -> anyhow::Result<TestFile> {
-    let shown = file.display();
-    let (parsed, _) = located::read::<TestFile>(file, text).map_err(|mistake| {
-        // The command says that it is an error.
-        let mistake = mistake.to_string();
-        anyhow::anyhow!("{}", mistake.strip_prefix("error: ").unwrap_or(&mistake))
-    })?;
-    anyhow::ensure!(!parsed.tests.is_empty(), "{shown}: there is no test in it; add one below `tests:`");
-    for test in &parsed.tests {
-        anyhow::ensure!(
-            test.endpoints.is_some() || !parsed.endpoints.is_empty(),
-            "{shown}: the test {:?} has no endpoints; list them below `endpoints:`, for the file or the test",
-            test.name
-        );
-    }
-    Ok(parsed)
+    let (parsed, places) = located::read::<TestFile>(file, text).map_err(|mistake| said(&[*mistake]))?;
+    let mistakes: Vec<_> =
+        check::mistakes(&parsed).into_iter().map(|wrong| places.mistake(&wrong.field, wrong.what, wrong.remedy)).collect();
+    if mistakes.is_empty() { Ok(parsed) } else { Err(said(&mistakes)) }
+}
+
+/// The command says that it is an error.
+fn said(mistakes: &[Diagnostic]) -> anyhow::Error {
+    let lines: Vec<String> = mistakes.iter().map(ToString::to_string).collect();
+    let text = lines.join("\n");
+    anyhow::anyhow!("{}", text.strip_prefix("error: ").unwrap_or(&text))
 }
