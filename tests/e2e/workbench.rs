@@ -154,6 +154,20 @@ fn what_cannot_run_ends_with_two_and_a_way_out() -> Result<()> {
         (vec!["sim", "maglev", "-f", &empty], vec!["is not a scenario"]),
         (vec!["sim", "maglev", "-f", &swap], vec!["e.yaml:1:26: events[0].swap: magleff is neither a file nor a built-in policy"]),
         (vec!["check", "maglev", "--setting", "table-size"], vec!["expected KEY=VALUE"]),
+        (
+            vec!["check", "maglev", "--class", "locality"],
+            vec!["--class locality: maglev is a balancer", "all, consistent-hash, weighted, round-robin, least-loaded", "fill-in-order"],
+        ),
+        (vec!["check", "maglev", "--class", "weighted", "--class", "zone"], vec!["--class zone: maglev is a balancer"]),
+        (
+            vec!["check", "label-selector", "--class", "consistent-hash"],
+            vec!["label-selector is a selector, and the classes of a selector are all, match, share"],
+        ),
+        (vec!["check", "zone-spill", "--class", "share"], vec!["the classes of a traffic-policy are all, locality, zone, service-policy"]),
+        (vec!["check", "bounded-maglev", "--factor", "nan"], vec!["--factor NaN", "which is 1"]),
+        (vec!["check", "maglev", "--collateral", "nan"], vec!["--collateral NaN", "from 0 to 1"]),
+        (vec!["check", "maglev", "--collateral=-1"], vec!["--collateral -1", "from 0 to 1"]),
+        (vec!["fuzz", "maglev", "--inputs", "0"], vec!["--inputs", "0 is not in 1.."]),
     ] {
         let said = policy(&arguments)?;
         ensure!(said.status == Some(2), "{arguments:?} ended with {:?}: {}{}", said.status, said.out, said.err);
@@ -175,6 +189,10 @@ fn laws_tell_one_class_from_another() -> Result<()> {
         let other = report(&["check", name], 0)?;
         ensure!(cases(&other, "holds").len() >= 4, "{name}: {other:#}");
     }
+    let bounded = report(&["check", "bounded-maglev", "--class", "consistent-hash"], 1)?;
+    ensure!(cases(&bounded, "fails").iter().any(|case| case["name"] == "the client alone decides"), "it goes by loads too: {bounded:#}");
+    let unknown = report(&["check", "maglev", "--setting", "table-sise=7"], 1)?;
+    ensure!(cases(&unknown, "fails")[0]["findings"].to_string().contains("there is no setting `table-sise`"), "{unknown:#}");
     let everywhere = report(&["check", "kubernetes", "--class", "locality"], 1)?;
     ensure!(cases(&everywhere, "fails")[0]["name"] == "this node's endpoints alone, while one is ready", "{everywhere:#}");
     Ok(())
@@ -188,6 +206,9 @@ fn cost_is_held_against_a_budget() -> Result<()> {
         cases(&within, "holds").len() == 2 && within["plots"][0]["lines"][0]["points"].as_array().map(Vec::len) == Some(2),
         "{within:#}"
     );
+    let metrics = cases(&within, "holds")[0]["metrics"].as_array().context("metrics")?.clone();
+    let at = metrics.iter().position(|metric| metric["name"] == "fuel-max").context("fuel-max")?;
+    ensure!(metrics[at + 1]["name"] == "fuel-max-budget" && metrics[at + 1]["values"][0]["mean"] == 50_000.0, "{within:#}");
     let over = report(&[&["cost", "round-robin", "--max-fuel", "10"], &sizes[..]].concat(), 1)?;
     ensure!(cases(&over, "fails")[0]["findings"].to_string().contains("the budget is 10"), "{over:#}");
     for (name, counted) in [("kubernetes", 3), ("label-selector", 4)] {

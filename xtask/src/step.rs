@@ -1,7 +1,7 @@
 //! Running commands one after the other, and saying at the end what each was and how long it took.
 
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -41,6 +41,20 @@ impl Steps {
             bail!("{title}: {command:?} ended with {status}");
         }
         Ok(())
+    }
+
+    /// The same, and returns what it wrote to its standard output.
+    pub(crate) fn output(&mut self, title: &str, command: &mut Command) -> Result<String> {
+        println!("\n==> {title}");
+        let started = Instant::now();
+        let output = command.stderr(Stdio::inherit()).output().with_context(|| format!("starting {command:?}"))?;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        print!("{said}");
+        self.done.push((title.to_owned(), started.elapsed(), output.status.success()));
+        if !output.status.success() {
+            bail!("{title}: {command:?} ended with {}", output.status);
+        }
+        Ok(said)
     }
 
     /// One line a step.

@@ -6,9 +6,10 @@
 //! of Maglev's primes that is at least 100 times the endpoints: then nearly all clients move when their number passes the
 //! hundredth of a prime, so set it where that matters. From 1,311 endpoints on the table is less than 100 times as long.
 
-use pointsman_sdk::maglev::{Table, TableSize, hash_of_attempt};
+use pointsman_sdk::maglev::{TABLE_SIZE, Table, TableSize, hash_of_attempt};
 use pointsman_sdk::order::eligible;
 use pointsman_sdk::prelude::*;
+use pointsman_sdk::settings::only;
 
 /// The policy `maglev`.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ impl Balancer for Maglev {
     }
 
     fn plan(&mut self, port: &ServicePort, members: &[Endpoint]) -> Result<Table, String> {
+        only(&port.settings, &[TABLE_SIZE])?;
         Table::of(&eligible(members), self.table_size.with(&port.settings)?)
     }
 

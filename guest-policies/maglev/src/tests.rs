@@ -25,6 +25,12 @@ fn envoys_tables() {
     assert_eq!(counts(&table(&envoys(&[1, 2]), 65537), 2), [21_846, 43_691]);
 }
 
+/// Cilium's test has these counts for these weights; they are the nearest whole numbers to 1,021 entries by weight.
+#[test]
+fn ciliums_shares() {
+    assert_eq!(counts(&table(&endpoints(&[2, 13, 111, 10]), 1021), 4), [16, 98, 832, 75]);
+}
+
 #[test]
 fn equal_weights_differ_by_one_entry_at_most() {
     for n in [1, 3, 10, 400] {
@@ -55,7 +61,7 @@ fn the_order_of_listing_does_not_matter() {
 
 #[test]
 fn few_entries_move_that_need_not() {
-    for (n, size, bound) in [(10, 65537, 0.01), (100, 65537, 0.01), (1000, 65537, 0.01), (100, 16381, 0.015)] {
+    for (n, size, bound) in [(10, 65537, 0.01), (100, 65537, 0.01), (500, 65537, 0.01), (1000, 65537, 0.01), (100, 16381, 0.015)] {
         let members = endpoints(&vec![1; n]);
         let before = table(&members, size);
         for gone in [0, n / 2, n - 1] {
@@ -78,6 +84,8 @@ fn the_setting() {
         assert!(error.contains("table-size") && error.contains(wrong), "{error}");
     }
     assert!(balancer.plan(&set("7"), 0, &members).unwrap_err().contains("8 endpoints"));
+    let misspelt = ServicePort { settings: vec![setting("table-sise", "7")], ..port(0) };
+    assert_eq!(balancer.plan(&misspelt, 0, &members).unwrap_err(), "there is no setting `table-sise`; there is table-size");
     assert!(NativeBalancer::<Maglev>::new(&[setting("table-size", "9")], 0).is_err());
     let mut host_wide = NativeBalancer::<Maglev>::new(&[setting("table-size", "7")], 0).unwrap();
     assert!(host_wide.plan(&port(0), 0, &members).is_err(), "holds for a Service that says nothing");

@@ -31,6 +31,7 @@ fn is_heap(members: &[Endpoint]) -> bool {
     RoundRobin { seed: 0 }.plan(&port(0), members).unwrap().period.phase().is_none()
 }
 
+/// The table of current weights that nginx's commit shows is gone when a period is written down: what is left of it is the order.
 #[test]
 fn the_vector_of_nginx() {
     assert_eq!(from_zero(&endpoints(&[5, 1, 1]), 14), [0, 0, 1, 0, 2, 0, 0, 0, 0, 1, 0, 2, 0, 0], "a a b a c a a, and again");

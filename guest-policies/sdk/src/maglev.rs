@@ -199,6 +199,14 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test")]
     use super::*;
 
+    /// Envoy's `hash ^= ~0 - attempt + 1`.
+    #[test]
+    fn an_attempts_hash_is_envoys() {
+        let hash = 0x0123_4567_89ab_cdef;
+        let expected = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210, 0xfedc_ba98_7654_3211, 0xfedc_ba98_7654_3212];
+        assert_eq!([0, 1, 2, 3].map(|attempt| hash_of_attempt(hash, attempt)), expected);
+    }
+
     #[test]
     fn turns_are_envoys_for_any_weights() {
         for weights in [vec![2, 13, 111, 10], vec![1, 7, 7, 3], vec![1, u32::MAX], vec![5, 5, 4]] {

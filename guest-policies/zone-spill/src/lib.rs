@@ -26,11 +26,12 @@ mod share;
 use pointsman_sdk::hash::mix;
 use pointsman_sdk::prelude::*;
 use pointsman_sdk::readiness;
+use pointsman_sdk::settings::only;
 use pointsman_sdk::subsets::Cut;
 use pointsman_sdk::verdicts::{Verdicts, View};
 use serde::{Deserialize, Serialize};
 
-use settings::Settings;
+use settings::{OVERPROVISIONING, SPILL_BY, Settings};
 use share::Share;
 
 /// The policy `zone-spill`.
@@ -67,6 +68,7 @@ impl TrafficPolicy for ZoneSpill {
     }
 
     fn plan(&mut self, port: &ServicePort, endpoints: &[Endpoint]) -> Result<(Vec<Subset>, Plan), String> {
+        only(&port.settings, &[OVERPROVISIONING, SPILL_BY])?;
         let settings = self.settings.with(&port.settings)?;
         let mut cut = Cut::new(endpoints);
         let percent = settings.overprovisioning;

@@ -51,8 +51,8 @@ fn by_client(value: &str) -> Result<bool, String> {
     }
 }
 
-const OVERPROVISIONING: &str = "overprovisioning";
-const SPILL_BY: &str = "spill-by";
+pub(crate) const OVERPROVISIONING: &str = "overprovisioning";
+pub(crate) const SPILL_BY: &str = "spill-by";
 
 /// Envoy's `overprovisioning_factor`.
 const DEFAULT_OVERPROVISIONING: u32 = 140;

@@ -287,4 +287,7 @@ fn a_setting_that_cannot_be_is_refused() {
     assert!(NativeTrafficPolicy::<ZoneSpill>::new(&node(), &bad, 0).is_err(), "of the host");
     let mut policy = NativeTrafficPolicy::<ZoneSpill>::new(&node(), &[], 0).unwrap();
     assert!(policy.plan(&ServicePort { settings: bad.to_vec(), ..port(0) }, &[]).is_err(), "of a Service");
+    let misspelt = [setting("spillby", "client")];
+    let refused = policy.plan(&ServicePort { settings: misspelt.to_vec(), ..port(0) }, &[]).unwrap_err();
+    assert_eq!(refused, "there is no setting `spillby`; there is overprovisioning, spill-by");
 }

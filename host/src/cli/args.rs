@@ -462,12 +462,13 @@ pub enum PolicyCommand {
     /// A test is data: which endpoints there are, who connects, what changes, what must hold (docs/testing.md). Each runs with fresh instances,
     /// on the way of a real connection (objects, plans, the three stages), without sockets.
     Test(Box<workbench::test::Args>),
-    /// Hold a balancer to the laws of its class
+    /// Hold a policy to the laws of its class
     ///
-    /// Every balancer answers with endpoints of its set, the same to the same calls, whatever it is given; and each class promises more: that few
-    /// clients move, that shares follow weights, that a loaded endpoint is avoided. docs/testing.md has them all.
+    /// Every policy answers the same to the same calls, and does not fail, whatever it is given; and each class promises more: that few clients
+    /// move, that shares follow weights, that connections stay in the zone, that a share of the clients is what was asked. docs/testing.md has
+    /// them all.
     Check(Box<workbench::check::Args>),
-    /// Measure what a balancer costs, by the number of endpoints
+    /// Measure what a policy costs, by the number of endpoints
     ///
     /// Fuel of plans, adoptions and decisions is the same on every machine; nanoseconds are this machine's, and change from run to run. Ends with
     /// 1 where something is over its budget: the host's limits, or what the flags say.
@@ -477,7 +478,7 @@ pub enum PolicyCommand {
     /// Connections, endpoints and what happens to them, in virtual time, under many seeds: closed-loop, so a policy's own choices are the load that
     /// it meets (docs/simulator.md).
     Sim(Box<workbench::sim::Args>),
-    /// Look for input that makes a balancer fault, and make it small
+    /// Look for input that makes a policy fault, and make it small
     ///
     /// Draws tables, loads, outcomes and connections with the ends of every range in them, until something goes wrong: a trap, a limit, a slot
     /// that is not of the set, no opinion without need, two instances that differ. Shows the smallest input that still does it.

@@ -175,9 +175,8 @@ impl Subject for Component {
         self.0.set_active(worker, slot, active);
     }
 
-    fn report(&mut self, worker: usize, now_ms: u64, outcomes: &[Outcome]) {
-        // The next pick meets a fresh instance, as in production.
-        let _ = self.0.report(worker, now_ms, outcomes);
+    fn report(&mut self, worker: usize, now_ms: u64, outcomes: &[Outcome]) -> Result<(), FaultClass> {
+        self.0.report(worker, now_ms, outcomes).map_err(|fault| class(&fault))
     }
 }
 

@@ -7,6 +7,7 @@ use pointsman_sdk::types::{Connection, Label, Locality, Setting};
 
 use super::component::Candidate;
 use super::laws::{Bounds, Lab};
+use super::metrics::quantile;
 use super::report::{Case, Estimate, Line, Metric, Plot, Verdict};
 use super::subject::Subject;
 use crate::policy::Limits;
@@ -174,13 +175,12 @@ fn one(subject: &mut dyn Counted, size: usize, budget: Budget, seed: u64, timed:
         fuel.push(subject.cost().spent.decision);
     }
     let decided = began.elapsed();
-    fuel.sort_unstable();
-    let quantile = |part: f64| fuel[((fuel.len() - 1) as f64 * part) as usize];
+    let mut quantile = |part: f64| quantile(&mut fuel, part);
     let Cost { spent, plan_bytes, memory_peak } = subject.cost();
     let measures = [
-        ("fuel-p50", "fuel", Some(quantile(0.5)), None),
-        (DECISION, "fuel", Some(quantile(0.99)), None),
-        ("fuel-max", "fuel", Some(quantile(1.0)), Some(budget.decision)),
+        ("fuel-p50", "fuel", quantile(0.5), None),
+        (DECISION, "fuel", quantile(0.99), None),
+        ("fuel-max", "fuel", quantile(1.0), Some(budget.decision)),
         (PLAN, "fuel", Some(spent.plan), Some(budget.plan)),
         // A call for each pod, with the planner's fuel each.
         (CLASSIFY, "fuel", classified, None),
@@ -191,7 +191,9 @@ fn one(subject: &mut dyn Counted, size: usize, budget: Budget, seed: u64, timed:
     for (name, unit, value, budget) in measures {
         let Some(value) = value else { continue };
         case.metrics.push(metric(name, unit, value as f64));
-        if let Some(budget) = budget.filter(|budget| value > *budget) {
+        let Some(budget) = budget else { continue };
+        case.metrics.push(metric(&format!("{name}-budget"), unit, budget as f64));
+        if value > budget {
             case.findings.push(format!("{name} is {value}, and the budget is {budget}"));
         }
     }

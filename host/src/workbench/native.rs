@@ -102,10 +102,11 @@ impl<B: Balancer> Subject for NativeSubject<B> {
         }
     }
 
-    fn report(&mut self, worker: usize, now_ms: u64, outcomes: &[Outcome]) {
+    fn report(&mut self, worker: usize, now_ms: u64, outcomes: &[Outcome]) -> Result<(), FaultClass> {
         if let (Some(learn), Some(worker)) = (self.learn, self.workers.get_mut(worker)) {
             learn(&mut worker.instance, now_ms, outcomes);
         }
+        Ok(())
     }
 }
 

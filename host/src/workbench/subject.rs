@@ -71,5 +71,8 @@ pub trait Subject {
     fn set_active(&mut self, worker: usize, slot: Slot, active: u32);
 
     /// Tells a worker what became of its picks, if the policy learns; else nothing.
-    fn report(&mut self, worker: usize, now_ms: u64, outcomes: &[Outcome]);
+    ///
+    /// # Errors
+    /// It failed. The next pick meets a fresh instance, as in production.
+    fn report(&mut self, worker: usize, now_ms: u64, outcomes: &[Outcome]) -> Result<(), FaultClass>;
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::bail;
 
 use super::{CandidateArgs, Progress, ReportArgs, finish, report};
-use crate::policy::contract::StageKind;
+use crate::policy::contract::{Setting, StageKind};
 use crate::workbench::laws::{self, Bounds, COLLATERAL, Class, Lab, MakeSelector, MakeTrafficPolicy, Promise};
 use crate::workbench::report::Kind;
 use crate::workbench::subject::Subject;
@@ -33,13 +33,22 @@ pub struct Args {
 /// # Errors
 /// The component cannot be loaded.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    if args.factor < 1.0 {
+    if args.factor.is_nan() || args.factor < 1.0 {
         bail!("--factor {}: an endpoint must be allowed its share, which is 1", args.factor);
+    }
+    if let Some(part) = args.collateral.filter(|part| !(0.0..=1.0).contains(part)) {
+        bail!("--collateral {part}: it is a part of the clients, from 0 to 1, such as 0.025");
     }
     let candidate = args.candidate.load()?;
     let subject = candidate.subject();
     let promise = laws::of_built_in(&subject.name).unwrap_or(Promise { classes: &[Class::All], collateral: COLLATERAL });
     let classes = if args.classes.is_empty() { promise.classes.to_vec() } else { args.classes.clone() };
+    let stage = candidate.stage();
+    if let Some(class) = classes.iter().find(|class| class.stage().is_some_and(|own| own != stage)) {
+        let those: Vec<String> = Class::of_stage(stage).map(|class| class.to_string()).collect();
+        let (name, stage) = (&subject.name, stage.name());
+        bail!("--class {class}: {name} is a {stage}, and the classes of a {stage} are {}", those.join(", "));
+    }
     let bounds = Bounds { factor: args.factor, collateral: args.collateral.unwrap_or(promise.collateral) };
     let settings = &args.candidate.settings;
     let mut make = |workers, seed| match candidate.balancer(settings, workers, seed) {
@@ -49,7 +58,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut report = report(Kind::Check, vec![subject], Some(args.candidate.seed));
     let mut lab = Lab::new(&mut make, args.candidate.seed, bounds);
     let mut progress = Progress::new("laws");
-    report.cases = match candidate.stage() {
+    report.cases = match stage {
         StageKind::Balancer => laws::check(&classes, &mut lab, &mut |done, of| progress.at(done as u64, of as u64)),
         StageKind::TrafficPolicy => {
             let make: &mut MakeTrafficPolicy<'_> = &mut |policy| Ok(Box::new(candidate.traffic_policy(settings, policy)?));
@@ -58,13 +67,19 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             laws::check_traffic_policy(&classes, make, &mut lab)
         }
         StageKind::Selector => {
-            let make: &mut MakeSelector<'_> = &mut || Ok(Box::new(candidate.selector(settings)?));
+            let make: &mut MakeSelector<'_> = &mut |laws| Ok(Box::new(candidate.selector(&over(settings, laws))?));
             report.plots.extend(laws::by_group(make, &mut lab).into_iter().flatten());
-            laws::check_selector(make, &mut lab)
+            laws::check_selector(&classes, make, &mut lab)
         }
     };
     drop(progress);
     let names: Vec<String> = classes.iter().map(ToString::to_string).collect();
     report.notes.push(format!("classes: {}", names.join(", ")));
     finish(report, &args.output)
+}
+
+/// What is set, with what a law sets instead.
+fn over(settings: &[Setting], laws: &[Setting]) -> Vec<Setting> {
+    let kept = settings.iter().filter(|setting| laws.iter().all(|law| law.key != setting.key));
+    kept.chain(laws).cloned().collect()
 }

@@ -19,7 +19,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = values::duration)]
     time: Duration,
     /// At most so many inputs: what a run without findings says is then the same every time
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     inputs: Option<u64>,
     /// Also where a client is answered otherwise although no endpoint changed
     #[arg(long)]

@@ -95,10 +95,7 @@ fn run(make: &mut Make<'_>, wanted: Wanted, steps: &[Step]) -> Result<Option<Fla
                 Ok(None)
             }
             Step::Pick(connection) => twins.ask(connection).map(|said| said.map(|said| (connection, said))),
-            Step::Report(now_ms, outcome) => {
-                twins.report(*now_ms, *outcome);
-                Ok(None)
-            }
+            Step::Report(now_ms, outcome) => twins.report(*now_ms, *outcome).map(|()| None),
         };
         match said {
             Err(flaw) => return Ok(Some(flaw)),

@@ -65,7 +65,8 @@ fn simpler(step: &Step) -> Vec<Step> {
         }
         Step::Pick(connection) => {
             let plain = pointsman_sdk::native::connection(0, 0);
-            let changes: [fn(&mut Connection, &Connection); 7] = [
+            let changes: [fn(&mut Connection, &Connection); 8] = [
+                |c, plain| (c.client_hi, c.client_lo) = (plain.client_hi, plain.client_lo),
                 |c, plain| c.random = plain.random,
                 |c, _| c.random = 0,
                 |c, _| c.attempt = 0,

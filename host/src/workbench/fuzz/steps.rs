@@ -49,17 +49,31 @@ pub(super) fn draw(seed: u64) -> Vec<Step> {
                 0 => edge(&mut random, 1 << 40),
                 _ => now.saturating_add(random.u64(..50)),
             };
+            let large = random.u8(..8) == 0;
             steps.push(match random.u8(..10) {
-                0 if count > 0 => Step::Active(random.u32(..count as u32), edge(&mut random, 1000) as u32),
+                0 if count > 0 => {
+                    Step::Active(random.u32(..count as u32), edge(&mut random, if large { u64::from(u32::MAX) } else { 1000 }) as u32)
+                }
                 1 if count > 0 => {
                     let kind =
                         [OutcomeKind::Connected, OutcomeKind::Refused, OutcomeKind::TimedOut, OutcomeKind::Reset, OutcomeKind::Closed]
                             [random.usize(..5)];
                     let endpoint = xxh64(key(named[random.usize(..count)].0).as_bytes(), 0);
-                    Step::Report(now, Outcome { service: 0, endpoint, kind, millis: edge(&mut random, 5000) as u32 })
+                    Step::Report(
+                        now,
+                        Outcome {
+                            service: 0,
+                            endpoint,
+                            kind,
+                            millis: edge(&mut random, if large { u64::from(u32::MAX) } else { 5000 }) as u32,
+                        },
+                    )
                 }
                 _ => Step::Pick(connection(&mut random, now)),
             });
+            if random.u8(..100) == 0 {
+                steps.extend(one_client(&mut random, now));
+            }
         }
     }
     steps
@@ -84,14 +98,32 @@ fn set(random: &mut fastrand::Rng) -> Vec<(u32, u32)> {
     (0..count).map(|at| (first + at, weight(random))).collect()
 }
 
+/// Many connections of one client: from one port after the other, as a scan has them, or from any, as a busy proxy does.
+fn one_client(random: &mut fastrand::Rng, now_ms: u64) -> Vec<Step> {
+    let one = connection(random, now_ms);
+    let scan = random.bool();
+    let nth = |n: u16| Connection {
+        client_port: if scan { one.client_port.wrapping_add(n) } else { random.u16(..) },
+        random: random.u64(..),
+        attempt: 0,
+        ..one
+    };
+    (0..100).map(nth).map(Step::Pick).collect()
+}
+
 fn connection(random: &mut fastrand::Rng, now_ms: u64) -> Connection {
     // Few clients, so that they come back.
     let client = random.u32(..64);
     let hash = if random.u8(..10) == 0 { edge(random, u64::MAX) } else { xxh64(&client.to_be_bytes(), 0) };
+    let (client_hi, client_lo) = match client % 4 {
+        // 2001:db8::/32
+        0 => (0x2001_0db8_0000_0000 | u64::from(client), edge(random, u64::MAX)),
+        _ => (0, 0xffff_0000_0000 | u64::from(0x6440_0000 + client)),
+    };
     Connection {
         service: 0,
-        client_hi: 0,
-        client_lo: 0xffff_0000_0000 | u64::from(0x6440_0000 + client),
+        client_hi,
+        client_lo,
         client_port: edge(random, 65_535) as u16,
         client_hash: hash,
         frontend: [Frontend::ClusterIp, Frontend::NodePort, Frontend::ExternalIp, Frontend::LoadBalancer, Frontend::HostPort]

@@ -115,12 +115,13 @@ impl Twins {
     }
 
     /// What became of a pick; balancers alone are told.
-    pub(super) fn report(&mut self, now_ms: u64, outcome: Outcome) {
+    pub(super) fn report(&mut self, now_ms: u64, outcome: Outcome) -> Result<(), Flaw> {
         for tried in [&mut self.one, &mut self.twin] {
             if let Tried::Balancer(balancer) = tried {
-                balancer.report(0, now_ms, &[outcome]);
+                balancer.report(0, now_ms, &[outcome]).map_err(Flaw::Fault)?;
             }
         }
+        Ok(())
     }
 }
 

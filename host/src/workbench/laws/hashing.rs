@@ -1,8 +1,9 @@
 //! What balancers promise that go by the client's hash.
 
-use pointsman_sdk::types::{Connection, Endpoint};
+use pointsman_sdk::types::{Connection, Endpoint, Frontend, Origin};
 
 use super::lab::{Lab, Place, counts, endpoints, equal, fair, place, places, renumbered, shown};
+use super::weights::{doubled, scaled};
 use super::{Found, Law};
 use crate::workbench::metrics::{Balance, Disruption, chi_square_p, weight_error};
 
@@ -11,13 +12,18 @@ pub(super) const LAWS: &[Law] = &[
     ("all workers agree", agree),
     ("clients are spread evenly", even),
     ("shares follow the weights", weighted),
+    ("weights times a number give the same shares", |lab, found| scaled(lab, found, MOST_WEIGHT_ERROR / 100.0)),
+    ("twice the connections, twice the counts", doubled),
+    ("what was before does not matter", history),
     ("removing an endpoint moves its own clients", |lab, found| moves(lab, found, Change::Remove)),
     ("adding an endpoint moves clients to it alone", |lab, found| moves(lab, found, Change::Add)),
 ];
 
-/// A largest share of 1.5 times the mean is what a ring of 100 points an endpoint has at the worst (10 endpoints: 1.12 on average).
+/// A largest share of 1.5 times the mean is what a ring of 100 points an endpoint has at the worst (10 endpoints: 1.12 on average), and half
+/// of it the smallest. So rings are uneven by design, and a chi-square test would refuse every one of them: its p is printed alone.
 const MOST_UNEVEN: f64 = 1.5;
-/// An endpoint's share may miss its weight by this part of all clients.
+const LEAST_SHARE: f64 = 0.5;
+/// An endpoint's share may miss its weight by so many percent of all clients.
 const MOST_WEIGHT_ERROR: f64 = 5.0;
 
 fn pure(lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
@@ -27,7 +33,10 @@ fn pure(lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
         let connection = lab.connection(at);
         let first = place(&mut *subject, 0, &endpoints, &connection);
         let Connection { random, client_port, .. } = lab.connection(at);
-        let other = Connection { random, client_port, now_ms: at * 17, ..connection };
+        let frontend = [Frontend::ClusterIp, Frontend::NodePort, Frontend::ExternalIp, Frontend::LoadBalancer][lab.below(4)];
+        let origin = [Origin::Pod, Origin::Node, Origin::Outside][lab.below(3)];
+        let other = Connection { random, client_port, frontend, origin, now_ms: at * 17, ..connection };
+        subject.set_active(0, lab.below(endpoints.len()) as u32, lab.below(1000) as u32);
         let again = place(&mut *subject, 0, &endpoints, &other);
         found.unless(first == again, || format!("one client ends on {}, and then on {}", shown(&first), shown(&again)));
     }
@@ -59,6 +68,9 @@ fn even(lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
     found.unless(balance.imbalance <= MOST_UNEVEN, || {
         format!("the busiest of 10 endpoints has {:.2} times the mean; {MOST_UNEVEN} is the most", balance.imbalance)
     });
+    found.unless(balance.min_to_mean >= LEAST_SHARE, || {
+        format!("the idlest of 10 endpoints has {:.2} times the mean; {LEAST_SHARE} is the least", balance.min_to_mean)
+    });
     Ok(())
 }
 
@@ -76,6 +88,30 @@ fn weighted(lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
 pub(super) fn shares(counts: &[u64]) -> String {
     let sum = counts.iter().sum::<u64>().max(1) as f64;
     counts.iter().map(|count| format!("{:.3}", *count as f64 / sum)).collect::<Vec<_>>().join(", ")
+}
+
+/// A host that has seen much and one that was just started must agree.
+fn history(lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
+    let all = equal(20);
+    let connections = lab.connections(2000);
+    let mut old = lab.subject(&all)?;
+    for round in 1..=5_u64 {
+        let fewer: Vec<Endpoint> = all.iter().filter(|_| lab.below(3) > 0).cloned().collect();
+        let fewer = renumbered(if fewer.is_empty() { all.clone() } else { fewer });
+        for endpoints in [&fewer, &all] {
+            old.set_endpoints(endpoints, round)?;
+            places(&mut *old, 0, endpoints, &connections[..200]);
+            (0..endpoints.len()).for_each(|slot| old.set_active(0, slot as u32, lab.below(100) as u32));
+        }
+        let mut new = lab.subject(&all)?;
+        let (old, new) = (places(&mut *old, 0, &all, &connections), places(&mut *new, 0, &all, &connections));
+        for (old, new) in old.iter().zip(&new) {
+            found.unless(old == new, || {
+                format!("after endpoints left and came back, a client ends on {}, and on a host just started on {}", shown(old), shown(new))
+            });
+        }
+    }
+    Ok(())
 }
 
 #[derive(Clone, Copy)]

@@ -94,6 +94,13 @@ pub(super) fn equal(count: usize) -> Vec<Endpoint> {
     endpoints(&vec![1; count])
 }
 
+/// Weights of every size, among them 0.
+const MIXED: [u32; 7] = [1, 5, 0, 2, 1, 100, 0];
+
+pub(super) fn mixed(count: usize) -> Vec<Endpoint> {
+    endpoints(&(0..count).map(|at| MIXED[at % MIXED.len()]).collect::<Vec<_>>())
+}
+
 /// As a listing: the slot is the place in it.
 pub(super) fn renumbered(endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
     (0..).zip(endpoints).map(|(slot, endpoint)| Endpoint { slot, ..endpoint }).collect()

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::lab::{Lab, equal};
+use super::lab::{Lab, endpoints, equal};
 use super::{Found, Law};
 use crate::workbench::metrics::gap;
 use crate::workbench::subject::{Answer, Subject};
@@ -11,30 +11,31 @@ pub(super) const LAWS: &[Law] = &[
     ("a loaded endpoint is avoided", avoids),
     ("10,000 open connections stay even over 100 endpoints", in_flight_gap),
     ("a slow endpoint gets fewer", slow),
+    ("of those it looks at, none is less loaded than the one it picks", least),
 ];
 
 pub(super) const FEW_LAWS: &[Law] = &[("counters that are stale do not make a herd", herd)];
 
 pub(super) const BOUNDED_LAWS: &[Law] = &[("no endpoint gets more than its bound", bounded)];
 
-/// Open connections by endpoint, as the subject reads them.
-struct Floor {
+/// Open connections by endpoint, as all workers of the subject read them.
+pub(super) struct Floor {
     subject: Box<dyn Subject>,
-    active: Vec<u32>,
+    pub(super) active: Vec<u32>,
 }
 
 impl Floor {
-    fn new(subject: Box<dyn Subject>, endpoints: usize) -> Self {
+    pub(super) fn new(subject: Box<dyn Subject>, endpoints: usize) -> Self {
         Self { subject, active: vec![0; endpoints] }
     }
 
-    fn change(&mut self, slot: usize, by: i32) {
+    pub(super) fn change(&mut self, slot: usize, by: i32) {
         self.active[slot] = self.active[slot].saturating_add_signed(by);
-        self.subject.set_active(0, slot as u32, self.active[slot]);
+        (0..self.subject.workers()).for_each(|worker| self.subject.set_active(worker, slot as u32, self.active[slot]));
     }
 
     /// One more connection; `None` where nobody was picked.
-    fn open(&mut self, lab: &mut Lab<'_>, now_ms: u64) -> Option<usize> {
+    pub(super) fn open(&mut self, lab: &mut Lab<'_>, now_ms: u64) -> Option<usize> {
         let connection = lab.connection(now_ms);
         match self.subject.pick(0, &connection) {
             Answer::Slot(slot) => {
@@ -107,6 +108,56 @@ fn slow(lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
     Ok(())
 }
 
+/// Which endpoints a connection makes it look at shows in what it picks as these become busy, one after the other; then loads are drawn anew.
+fn least(lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
+    const ENDPOINTS: usize = 20;
+    let mut subject = lab.subject(&equal(ENDPOINTS))?;
+    let mut looked_at = 0;
+    for connection in lab.connections(TRIED) {
+        let mut seen: Vec<u32> = Vec::new();
+        (0..ENDPOINTS).for_each(|slot| subject.set_active(0, slot as u32, 0));
+        while let Answer::Slot(slot) = subject.pick(0, &connection) {
+            if seen.contains(&slot) {
+                break;
+            }
+            seen.push(slot);
+            subject.set_active(0, slot, BUSY);
+        }
+        (0..ENDPOINTS).for_each(|slot| subject.set_active(0, slot as u32, 0));
+        if seen.first().is_none_or(|first| subject.pick(0, &connection) != Answer::Slot(*first)) {
+            found.skipped =
+                Some("the same connection under the same loads is not always answered alike, so what it looks at is not known".to_owned());
+            return Ok(());
+        }
+        looked_at += seen.len();
+        let loads: Vec<u32> = (0..ENDPOINTS).map(|_| lab.below(10) as u32).collect();
+        (0..).zip(&loads).for_each(|(slot, active)| subject.set_active(0, slot, *active));
+        let less = |picked: u32| seen.iter().find(|slot| loads[**slot as usize] < loads[picked as usize]);
+        match subject.pick(0, &connection) {
+            Answer::Slot(slot) if !seen.contains(&slot) => {
+                found.wrong(|| format!("it looked at the endpoints {seen:?} alone, and under other loads picks {slot}"));
+            }
+            Answer::Slot(slot) => {
+                if let Some(less) = less(slot) {
+                    found.wrong(|| {
+                        format!(
+                            "of {seen:?} it picks {slot}, which has {} connections; {less} has {}",
+                            loads[slot as usize], loads[*less as usize]
+                        )
+                    });
+                }
+            }
+            _ => return Err("it picks nobody".to_owned()),
+        }
+    }
+    found.measured("looks-at", "endpoints", looked_at as f64 / TRIED as f64);
+    Ok(())
+}
+
+const TRIED: u64 = 1000;
+/// More than any load that is drawn.
+const BUSY: u32 = 1000;
+
 /// Of 100 connections that read the same loads, over 20 endpoints. Two choices take the least loaded one 10 times, and who always takes it,
 /// 100 times.
 const MOST_BURST: u32 = 35;
@@ -138,23 +189,39 @@ fn herd(lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
     Ok(())
 }
 
+/// Connections of four workers come and go; three of four are those of one hot client, whose hash always says the same endpoint.
 fn bounded(lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
-    let endpoints = equal(20);
-    let subject = lab.subject(&endpoints)?;
-    let mut floor = Floor::new(subject, endpoints.len());
     let factor = lab.bounds.factor;
-    // One hot client, whose hash always says the same endpoint.
-    let hot = lab.connection(0);
     let mut worst = 0.0_f64;
-    for at in 0..5000_u32 {
-        let connection = if at % 4 == 0 { lab.connection(u64::from(at)) } else { hot };
-        let Answer::Slot(slot) = floor.subject.pick(0, &connection) else { return Err("it picks nobody".to_owned()) };
-        floor.change(slot as usize, 1);
-        let open = f64::from(at + 1);
-        let bound = (factor * open / endpoints.len() as f64).ceil().max(1.0);
-        let has = f64::from(floor.active[slot as usize]);
-        worst = worst.max(has / bound);
-        found.unless(has <= bound, || format!("with {open} connections open, one of 20 endpoints gets its {has}th; the bound is {bound}"));
+    for weights in [[1; 20], std::array::from_fn(|at| 1 + at as u32 % 4)] {
+        let subject = lab.subject_of(4, 5, &endpoints(&weights))?;
+        let mut floor = Floor::new(subject, weights.len());
+        let hot = lab.connection(0);
+        let all: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+        let mut open: Vec<usize> = Vec::new();
+        for at in 0..10_000_u64 {
+            // It fills up, empties to a few, and fills again.
+            let closes = if at % 4000 < 2000 { lab.below(4) == 0 } else { lab.below(4) > 0 };
+            if closes && !open.is_empty() {
+                let slot = open.swap_remove(lab.below(open.len()));
+                floor.change(slot, -1);
+                continue;
+            }
+            let connection = if lab.below(4) == 0 { lab.connection(at) } else { hot };
+            let worker = lab.below(4);
+            let Answer::Slot(slot) = floor.subject.pick(worker, &connection) else { return Err("it picks nobody".to_owned()) };
+            let slot = slot as usize;
+            open.push(slot);
+            floor.change(slot, 1);
+            let (count, weight, has) = (open.len() as f64, f64::from(weights[slot]), f64::from(floor.active[slot]));
+            let bound = (factor * count * weight / all).ceil().max(1.0);
+            worst = worst.max(has / bound);
+            found.unless(has <= bound, || {
+                format!(
+                    "with {count} connections open, an endpoint with {weight} of the weight {all} gets its {has}th; the bound is {bound}"
+                )
+            });
+        }
     }
     found.measured("most-of-the-bound", "", worst);
     Ok(())

@@ -3,7 +3,8 @@
 use pointsman_sdk::types::{Endpoint, Locality};
 
 use super::lab::{Lab, equal};
-use super::stages::{MakeSelector, MakeTrafficPolicy, answers, at_place, unready};
+use super::selectors::MakeSelector;
+use super::stages::{MakeTrafficPolicy, answers, at_place, unready};
 use crate::policy::contract::Fault;
 use crate::workbench::report::{Line, Plot};
 
@@ -68,7 +69,7 @@ fn parts(answers: &[Option<Vec<u32>>]) -> [f64; 4] {
 /// # Errors
 /// The selector's fault.
 pub fn by_group(make: &mut MakeSelector<'_>, lab: &mut Lab<'_>) -> Result<Option<Plot>, Fault> {
-    let mut selector = make()?;
+    let mut selector = make(&[])?;
     let groups = selector.plan()?;
     let mut counts = vec![0_u64; groups.len()];
     let mut lines: Vec<Line> = groups.into_iter().map(|label| Line { label, points: Vec::new() }).collect();

@@ -1,6 +1,6 @@
-//! What traffic policies and selectors promise.
+//! What traffic policies promise.
 
-use pointsman_sdk::types::{Conditions, Connection, Endpoint, Label, Locality, Slot, Verdict};
+use pointsman_sdk::types::{Conditions, Connection, Endpoint, Locality, Slot, Verdict};
 
 use super::lab::{Lab, equal, renumbered};
 use super::{Case, Class, Found, judge};
@@ -22,33 +22,9 @@ pub trait TrafficPolicy {
     fn choose(&mut self, connection: &Connection) -> Result<Verdict, Fault>;
 }
 
-/// A selector that is tried, for a Service with the selector `app: web`.
-pub trait Selector {
-    /// The names of its groups.
-    ///
-    /// # Errors
-    /// It faults, or refuses.
-    fn plan(&mut self) -> Result<Vec<String>, Fault>;
-
-    /// The group of a pod.
-    ///
-    /// # Errors
-    /// It faults, or names a group that there is not.
-    fn classify(&mut self, labels: &[Label]) -> Result<Option<u32>, Fault>;
-
-    /// The group of a connection.
-    ///
-    /// # Errors
-    /// As for `classify`.
-    fn choose(&mut self, connection: &Connection) -> Result<Option<u32>, Fault>;
-}
-
 /// Makes a fresh traffic policy, for a Service whose internal and external policies are this.
 pub type MakeTrafficPolicy<'a> = dyn FnMut(Locality) -> Result<Box<dyn TrafficPolicy>, Fault> + 'a;
-/// Makes a fresh selector.
-pub type MakeSelector<'a> = dyn FnMut() -> Result<Box<dyn Selector>, Fault> + 'a;
 type TrafficLaw = (&'static str, fn(&mut Floor<'_, '_, '_>, &mut Found) -> Result<(), String>);
-type SelectorLaw = (&'static str, fn(&mut MakeSelector<'_>, &mut Lab<'_>, &mut Found) -> Result<(), String>);
 
 const TRAFFIC_LAWS: &[TrafficLaw] = &[
     ("no fault on hostile input", hostile),
@@ -62,21 +38,18 @@ const LOCALITY_LAWS: &[TrafficLaw] =
     &[("this node's endpoints alone, while one is ready", local_alone), ("the others, when none of this node is ready", local_gone)];
 
 const ZONE_LAWS: &[TrafficLaw] = &[
-    ("this zone's endpoints alone, while all are ready", zone_alone),
+    ("this zone's endpoints alone, while nine of ten are ready", zone_alone),
     ("a zone that is short of endpoints is not overloaded", zone_short),
 ];
 
-const SELECTOR_LAWS: &[SelectorLaw] = &[
-    ("no fault on hostile input", any_labels),
-    ("the same calls, the same answers", same_groups),
-    ("the order of labels does not matter", label_order),
-    ("a client stays in its group", client_group),
-];
+const SERVICE_LAWS: &[TrafficLaw] =
+    &[("`Cluster`: every endpoint that is ready", cluster), ("`Local`: this node's endpoints alone, and nobody where none is", local)];
 
 /// Names of all laws here, with their class.
 #[cfg(test)]
 pub(super) fn names() -> Vec<(Class, &'static str)> {
-    let traffic = [(Class::All, TRAFFIC_LAWS), (Class::Locality, LOCALITY_LAWS), (Class::Zone, ZONE_LAWS)];
+    let traffic =
+        [(Class::All, TRAFFIC_LAWS), (Class::Locality, LOCALITY_LAWS), (Class::Zone, ZONE_LAWS), (Class::ServicePolicy, SERVICE_LAWS)];
     traffic.into_iter().flat_map(|(class, laws)| laws.iter().map(move |(name, _)| (class, *name))).collect()
 }
 
@@ -85,15 +58,11 @@ pub fn check_traffic_policy(classes: &[Class], make: &mut MakeTrafficPolicy<'_>,
     let of = |class: &Class| match class {
         Class::Locality => LOCALITY_LAWS,
         Class::Zone => ZONE_LAWS,
+        Class::ServicePolicy => SERVICE_LAWS,
         _ => &[],
     };
     let laws = TRAFFIC_LAWS.iter().chain(classes.iter().flat_map(of));
     laws.map(|(name, law)| judge(name, |found| law(&mut Floor { make: &mut *make, lab: &mut *lab }, found))).collect()
-}
-
-/// Checks a selector.
-pub fn check_selector(make: &mut MakeSelector<'_>, lab: &mut Lab<'_>) -> Vec<Case> {
-    SELECTOR_LAWS.iter().map(|(name, law)| judge(name, |found| law(make, lab, found))).collect()
 }
 
 /// Where traffic policies are checked.
@@ -146,7 +115,16 @@ pub(super) fn answers(
 impl Floor<'_, '_, '_> {
     /// The slots that each connection may go to; `None`: it is refused or dropped.
     fn answers(&mut self, endpoints: &[Endpoint], connections: &[Connection]) -> Result<Vec<Option<Vec<Slot>>>, String> {
-        let policy = (self.make)(Locality::Cluster)?;
+        self.answers_with(Locality::Cluster, endpoints, connections)
+    }
+
+    fn answers_with(
+        &mut self,
+        policy: Locality,
+        endpoints: &[Endpoint],
+        connections: &[Connection],
+    ) -> Result<Vec<Option<Vec<Slot>>>, String> {
+        let policy = (self.make)(policy)?;
         answers(policy, endpoints, connections).map_err(|why| format!("with {} endpoints: {why}", endpoints.len()))
     }
 
@@ -162,7 +140,7 @@ impl Floor<'_, '_, '_> {
 fn hostile(floor: &mut Floor<'_, '_, '_>, found: &mut Found) -> Result<(), String> {
     let none: Vec<Endpoint> = equal(5).into_iter().map(unready).collect();
     for endpoints in [Vec::new(), equal(1), none, mixed(3), mixed(100), mixed(1000)] {
-        let connections: Vec<Connection> = (0..64).map(super::every::extreme).chain(floor.lab.connections(100)).collect();
+        let connections: Vec<Connection> = (0..64).map(super::hostile::extreme).chain(floor.lab.connections(100)).collect();
         if let Err(why) = floor.answers(&endpoints, &connections) {
             found.wrong(|| why);
         }
@@ -250,17 +228,25 @@ fn in_zone(endpoint: &Endpoint) -> bool {
 }
 
 fn zone_alone(floor: &mut Floor<'_, '_, '_>, found: &mut Found) -> Result<(), String> {
-    let endpoints: Vec<Endpoint> = equal(12)
-        .into_iter()
-        .map(|e| {
-            let zone = e.slot as usize % 3;
-            at_place(e, false, zone)
-        })
-        .collect();
-    let part = floor.part(&endpoints, in_zone)?;
-    found.unless(part >= 1.0, || {
-        format!("{:.1} % of the connections may leave the zone, though all of its endpoints are ready", (1.0 - part) * 100.0)
-    });
+    for gone in [0, 1] {
+        // Ten in this zone, and ten in each of two others, which are all ready.
+        let endpoints: Vec<Endpoint> = equal(30)
+            .into_iter()
+            .map(|e| {
+                let (zone, at) = (e.slot as usize / 10, e.slot);
+                let e = at_place(e, false, zone);
+                if at < gone { unready(e) } else { e }
+            })
+            .collect();
+        let part = floor.part(&endpoints, in_zone)?;
+        found.unless(part >= 1.0, || {
+            format!(
+                "{:.1} % of the connections may leave the zone, though {} of its 10 endpoints are ready",
+                (1.0 - part) * 100.0,
+                10 - gone
+            )
+        });
+    }
     Ok(())
 }
 
@@ -290,65 +276,38 @@ fn zone_short(floor: &mut Floor<'_, '_, '_>, found: &mut Found) -> Result<(), St
     Ok(())
 }
 
-/// Labels of a pod, by number.
-pub(in crate::workbench) fn labels(n: usize) -> Vec<Label> {
-    let label = |key: &str, value: &str| Label { key: key.to_owned(), value: value.to_owned() };
-    match n % 5 {
-        0 => Vec::new(),
-        1 => vec![label("app", "web")],
-        2 => vec![label("app", "db"), label("track", "canary")],
-        3 => vec![label("app", "web"), label("track", "canary"), label("version", "v2")],
-        _ => (0..200).map(|at| label(&format!("key-{at}"), "value")).chain([label("app", "web")]).collect(),
-    }
-}
-
-fn any_labels(make: &mut MakeSelector<'_>, lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
-    let mut selector = make()?;
-    selector.plan()?;
-    for n in 0..20 {
-        if let Err(why) = selector.classify(&labels(n)) {
-            found.wrong(|| format!("classify, labels {:?}: {why}", labels(n)));
-        }
-    }
-    for connection in (0..64).map(super::every::extreme).chain(lab.connections(200)) {
-        if let Err(why) = selector.choose(&connection) {
-            found.wrong(|| format!("choose: {why}"));
-        }
-    }
-    Ok(())
-}
-
-fn same_groups(make: &mut MakeSelector<'_>, lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
-    let connections = lab.connections(1000);
-    let mut run = || -> Result<_, Fault> {
-        let mut selector = make()?;
-        let groups = selector.plan()?;
-        let pods = (0..20).map(|n| selector.classify(&labels(n))).collect::<Result<Vec<_>, _>>()?;
-        let chosen = connections.iter().map(|connection| selector.choose(connection)).collect::<Result<Vec<_>, _>>()?;
-        Ok((groups, pods, chosen))
+/// Endpoints of this node and of others; every third is not ready.
+fn here_and_there() -> Vec<Endpoint> {
+    let place = |e: Endpoint| {
+        let at = e.slot as usize;
+        let e = at_place(e, at < 4, at % 2);
+        if at % 3 == 2 { unready(e) } else { e }
     };
-    found.unless(run()? == run()?, || "two instances that were asked the same differ".to_owned());
-    Ok(())
+    equal(12).into_iter().map(place).collect()
 }
 
-fn label_order(make: &mut MakeSelector<'_>, _lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
-    let mut selector = make()?;
-    selector.plan()?;
-    for n in 0..5 {
-        let (straight, reversed) = (labels(n), labels(n).into_iter().rev().collect::<Vec<_>>());
-        let same = selector.classify(&straight)? == selector.classify(&reversed)?;
-        found.unless(same, || format!("labels {straight:?}: another group where they are listed backwards"));
+fn cluster(floor: &mut Floor<'_, '_, '_>, found: &mut Found) -> Result<(), String> {
+    let (endpoints, connections) = (here_and_there(), floor.lab.connections(200));
+    let all: Vec<Slot> = endpoints.iter().filter(|endpoint| endpoint.conditions.ready).map(|endpoint| endpoint.slot).collect();
+    for mut slots in floor.answers(&endpoints, &connections)?.into_iter().map(Option::unwrap_or_default) {
+        slots.sort_unstable();
+        found.unless(slots == all, || format!("a connection may go to the endpoints {slots:?}, and {all:?} are ready"));
     }
     Ok(())
 }
 
-fn client_group(make: &mut MakeSelector<'_>, lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
-    let mut selector = make()?;
-    selector.plan()?;
-    for connection in lab.connections(1000) {
-        let again = Connection { random: !connection.random, now_ms: connection.now_ms + 1, client_port: 1, ..connection };
-        let (first, second) = (selector.choose(&connection)?, selector.choose(&again)?);
-        found.unless(first == second, || format!("a client is in group {first:?}, and then in {second:?}"));
+fn local(floor: &mut Floor<'_, '_, '_>, found: &mut Found) -> Result<(), String> {
+    let connections = floor.lab.connections(200);
+    let endpoints = here_and_there();
+    let nobody: Vec<Endpoint> = endpoints.iter().cloned().map(|e| if e.local { unready(e) } else { e }).collect();
+    for endpoints in [endpoints, nobody] {
+        let here: Vec<Slot> = endpoints.iter().filter(|e| e.local && e.conditions.ready).map(|endpoint| endpoint.slot).collect();
+        for mut slots in floor.answers_with(Locality::Local, &endpoints, &connections)?.into_iter().map(Option::unwrap_or_default) {
+            slots.sort_unstable();
+            found.unless(slots == here, || {
+                format!("a connection may go to the endpoints {slots:?}; those of this node that are ready are {here:?}")
+            });
+        }
     }
     Ok(())
 }

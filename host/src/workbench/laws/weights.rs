@@ -8,8 +8,11 @@ use super::{Found, Law};
 use crate::workbench::metrics::Schedule;
 use crate::workbench::subject::Answer;
 
-pub(super) const LAWS: &[Law] =
-    &[("shares follow the weights, but for chance", proportional), ("weights times a number give the same shares", scaled)];
+pub(super) const LAWS: &[Law] = &[
+    ("shares follow the weights, but for chance", proportional),
+    ("weights times a number give the same shares", |lab, found| scaled(lab, found, 0.02)),
+    ("twice the connections, twice the counts", doubled),
+];
 
 pub(super) const EXACT_LAWS: &[Law] = &[
     ("each period has each endpoint as often as its weight", periods),
@@ -44,15 +47,27 @@ fn proportional(lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
     Ok(())
 }
 
-/// Metamorphic.
-fn scaled(lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
+/// Metamorphic. A share may change by so much.
+pub(super) fn scaled(lab: &mut Lab<'_>, found: &mut Found, most: f64) -> Result<(), String> {
     let weights = [3, 1, 2];
     let small = tally(lab, &endpoints(&weights))?;
     let large = tally(lab, &endpoints(&weights.map(|weight| weight * 700)))?;
-    for (small, large) in small.iter().zip(&large) {
-        let difference = (*small as f64 - *large as f64).abs() / PICKS as f64;
-        found.unless(difference <= 0.02, || {
-            format!("weights 3, 1, 2 give {}, and 2100, 700, 1400 {}", shares(&[*small]), shares(&[*large]))
+    let differs = small.iter().zip(&large).any(|(small, large)| small.abs_diff(*large) as f64 > most * PICKS as f64);
+    found.unless(!differs, || format!("weights 3, 1, 2 give the shares {}, and 2100, 700, 1400 give {}", shares(&small), shares(&large)));
+    Ok(())
+}
+
+/// Metamorphic: who comes again is one more of the same.
+pub(super) fn doubled(lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
+    let endpoints = endpoints(&[3, 1, 2]);
+    let connections = lab.connections(PICKS);
+    let mut subject = lab.subject(&endpoints)?;
+    let once = counts(&endpoints, &places(&mut *subject, 0, &endpoints, &connections));
+    let again = counts(&endpoints, &places(&mut *subject, 0, &endpoints, &connections));
+    for (once, again) in once.iter().zip(&again) {
+        let most = Z * (2.0 * (*once).max(*again) as f64).sqrt();
+        found.unless(once.abs_diff(*again) as f64 <= most, || {
+            format!("{PICKS} connections put {once} on an endpoint, and the same ones again {again}")
         });
     }
     Ok(())
@@ -77,7 +92,7 @@ fn periods(lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
 const MOST_DEVIATION: f64 = 1.5;
 
 fn smooth(lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
-    let mut worst = 0.0_f64;
+    let (mut worst, mut longest) = (0.0_f64, 0);
     for weights in [vec![5, 1, 1], vec![4, 2, 1], vec![1; 7], vec![10, 10, 1]] {
         let endpoints = endpoints(&weights);
         let mut subject = lab.subject(&endpoints)?;
@@ -93,6 +108,9 @@ fn smooth(lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
                 _ => None,
             })
             .collect();
+        let mut straight = Schedule::default();
+        picks.iter().for_each(|pick| straight.pick(*pick));
+        longest = longest.max(straight.longest_run());
         let deviation = (0..(period as usize).min(picks.len()))
             .map(|start| {
                 schedule.restart();
@@ -108,6 +126,7 @@ fn smooth(lab: &mut Lab<'_>, found: &mut Found) -> Result<(), String> {
         }
     }
     found.measured("schedule-deviation", "picks", worst);
+    found.measured("max-run", "picks", longest as f64);
     Ok(())
 }
 

@@ -212,6 +212,11 @@ impl Observed {
         }
     }
 
+    /// Told of outcomes, the policy failed.
+    pub(super) fn failed_to_learn(&mut self) {
+        self.faulted += u64::from(self.measuring);
+    }
+
     /// This is where a connection goes; `fallback`: it is measured, and the host chose in the policy's place.
     pub(super) fn picked(&mut self, fallback: bool, node: usize, now_ms: u64) {
         self.herd.pick(node);

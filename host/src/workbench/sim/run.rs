@@ -402,7 +402,9 @@ impl<'a> Run<'a> {
     fn tell(&mut self) {
         let now_ms = self.now_ms();
         for (worker, outcomes) in self.outcomes.iter_mut().enumerate().filter(|(_, outcomes)| !outcomes.is_empty()) {
-            self.subject.report(worker, now_ms, outcomes);
+            if self.subject.report(worker, now_ms, outcomes).is_err() {
+                self.observed.failed_to_learn();
+            }
             outcomes.clear();
         }
     }

@@ -283,8 +283,13 @@ impl Subject for Stubborn {
     fn set_active(&mut self, worker: usize, slot: u32, active: u32) {
         self.0.set_active(worker, slot, active);
     }
-    fn report(&mut self, worker: usize, now_ms: u64, outcomes: &[pointsman_sdk::types::Outcome]) {
-        self.0.report(worker, now_ms, outcomes);
+    fn report(
+        &mut self,
+        worker: usize,
+        now_ms: u64,
+        outcomes: &[pointsman_sdk::types::Outcome],
+    ) -> Result<(), crate::workbench::subject::FaultClass> {
+        self.0.report(worker, now_ms, outcomes)
     }
 }
 
