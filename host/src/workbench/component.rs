@@ -71,7 +71,8 @@ impl Candidate {
             let name = &self.policy.version().name;
             bail!("{name} is a {}, and this needs a balancer", self.stage().name());
         }
-        Ok(Trial::new(Arc::clone(&self.policy), port(settings), workers, seed)?)
+        Trial::new(Arc::clone(&self.policy), port(settings), workers, seed)
+            .with_context(|| format!("{} cannot start", self.policy.version().name))
     }
 }
 

@@ -119,15 +119,16 @@ fn report(kind: Kind, subjects: Vec<Subject>, seed: Option<u64>) -> Report {
 pub(super) fn finish(mut report: Report, args: &ReportArgs) -> anyhow::Result<ExitCode> {
     let fails = report.verdict == Verdict::Fails || report.cases.iter().any(|case| case.verdict == Verdict::Fails);
     report.verdict = if fails { Verdict::Fails } else { Verdict::Holds };
-    if let Some(file) = &args.html {
-        std::fs::write(file, report::html::render(&report)).with_context(|| format!("writing {}", file.display()))?;
-    }
     let text = match args.format {
         Format::Text => report::text::render(&report, WIDTH),
         Format::Json => report::json::render(&report),
         Format::Junit => report::junit::render(&report),
     };
+    // First, so that a file that cannot be written does not take the report with it.
     out::print(&text)?;
+    if let Some(file) = &args.html {
+        std::fs::write(file, report::html::render(&report)).with_context(|| format!("writing {}", file.display()))?;
+    }
     Ok(if fails { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 

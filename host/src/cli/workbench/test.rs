@@ -124,9 +124,11 @@ fn parsed(path: PathBuf) -> anyhow::Result<(PathBuf, TestFile)> {
 
 /// The component of the project in the first folder, and what it needs.
 fn component_of(paths: &[PathBuf]) -> anyhow::Result<(String, Runtime)> {
-    let Some(folder) = paths.iter().find(|path| path.is_dir()) else {
-        bail!("which policy? Name it with --policy, or give a project's folder")
-    };
+    let mut folders = paths.iter().filter(|path| path.is_dir());
+    let Some(folder) = folders.next() else { bail!("which policy? Name it with --policy, or give a project's folder") };
+    if let Some(other) = folders.find(|path| path.join(manifest::FILE).is_file()) {
+        bail!("{} and {} are two projects: test one at a time, or name the policy with --policy", folder.display(), other.display());
+    }
     let manifest = Manifest::read(folder).context("which policy? Name it with --policy, or give a project's folder")?;
     let component = folder.join(format!("{}.wasm", manifest.name));
     if !component.is_file() {
