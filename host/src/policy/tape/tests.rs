@@ -76,7 +76,7 @@ fn the_bytes_are_those_of_the_schema() {
     assert_eq!(bytes(Frame::Ended { back: 0, since_ms: -1, ending: Ending::Reset }), [16, 0, 1, 2]);
 }
 
-const SCHEMA_OF_THESE: u16 = 1;
+const SCHEMA_OF_THESE: u16 = 2;
 
 #[test]
 fn the_end_of_a_tape_finds_room() {
