@@ -152,6 +152,11 @@ fn what_cannot_run_ends_with_two_and_a_way_out() -> Result<()> {
         (vec!["check", "magleff"], vec!["neither a file nor a built-in policy"]),
         (vec!["check", &text], vec!["d would be refused", "not a complete WebAssembly component"]),
         (vec!["sim", "maglev", "-f", &empty], vec!["is not a scenario"]),
+        (vec!["cost", "maglev", "--endpoints", "1000000000"], vec!["is not in 1..=100000"]),
+        (
+            vec!["sim", "kubernetes", "-f", "docs/scenarios/steady.yaml"],
+            vec!["error: kubernetes is a traffic-policy, and this needs a balancer"],
+        ),
         (vec!["cost", "rendezvous", "--policy-adopt-fuel", "1000"], vec!["rendezvous cannot start", "used up its fuel"]),
         (vec!["sim", "maglev", "-f", &swap], vec!["e.yaml:1:26: events[0].swap: magleff is neither a file nor a built-in policy"]),
         (vec!["check", "maglev", "--setting", "table-size"], vec!["expected KEY=VALUE"]),

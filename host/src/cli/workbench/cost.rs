@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use clap::value_parser;
+
 use super::{CandidateArgs, ReportArgs, finish, report};
 use crate::workbench::cost::{Budget, measure};
 use crate::workbench::report::Kind;
@@ -10,9 +12,9 @@ use crate::workbench::report::Kind;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  pointsman policy cost maglev\n  pointsman policy cost my.wasm --endpoints 10,1000 --max-fuel 500")]
 pub struct Args {
-    /// Numbers of endpoints
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "10,100,1000,10000")]
-    endpoints: Vec<usize>,
+    /// Numbers of endpoints, up to 100,000
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "10,100,1000,10000", value_parser = value_parser!(u32).range(1..=100_000))]
+    endpoints: Vec<u32>,
     /// Budget: fuel of a decision [default: the host's limit]
     #[arg(long, value_name = "UNITS")]
     max_fuel: Option<u64>,
@@ -37,7 +39,8 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     budget.plan = args.max_plan_fuel.unwrap_or(budget.plan);
     let mut report = report(Kind::Cost, vec![candidate.subject()], Some(args.candidate.seed));
     let seed = args.candidate.seed;
-    let (cases, plot) = measure(&candidate, &args.candidate.settings, &args.endpoints, budget, seed, !args.no_times)?;
+    let sizes: Vec<usize> = args.endpoints.iter().map(|size| *size as usize).collect();
+    let (cases, plot) = measure(&candidate, &args.candidate.settings, &sizes, budget, seed, !args.no_times)?;
     report.cases = cases;
     report.plots.push(plot);
     finish(report, &args.output)

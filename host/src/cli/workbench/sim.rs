@@ -57,6 +57,9 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
     // Settings are the candidate's, also where a swap brings it.
     let settings = &args.candidate.settings;
     let settings_of = |component: &str| if component == args.candidate.component { settings.as_slice() } else { &[] };
+    for (component, candidate) in std::iter::once(&args.candidate.component).chain(&args.vs).zip(&candidates) {
+        candidate.balancer(settings_of(component), 1, args.candidate.seed)?;
+    }
     let mut successors = BTreeMap::new();
     for (n, name) in scenario.swaps() {
         let successor = load(name).and_then(|candidate| {
