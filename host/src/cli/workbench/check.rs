@@ -21,7 +21,7 @@ pub struct Args {
     #[arg(long, value_name = "FACTOR", default_value_t = 1.25)]
     factor: f64,
     /// The most of the clients that a change of one endpoint may move without need, for `consistent-hash` [default: what a built-in policy
-    /// promises, else 0.03]
+    /// promises, else 0.025]
     #[arg(long, value_name = "PART")]
     collateral: Option<f64>,
     #[command(flatten)]
@@ -37,7 +37,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
         bail!("--factor {}: an endpoint must be allowed its share, which is 1", args.factor);
     }
     if let Some(part) = args.collateral.filter(|part| !(0.0..=1.0).contains(part)) {
-        bail!("--collateral {part}: it is a part of the clients, from 0 to 1, such as 0.03");
+        bail!("--collateral {part}: it is a part of the clients, from 0 to 1, such as 0.025");
     }
     let candidate = args.candidate.load()?;
     let subject = candidate.subject();

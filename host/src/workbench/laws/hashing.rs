@@ -120,25 +120,32 @@ enum Change {
     Add,
 }
 
+/// Changes whose mean is judged: which endpoint it is makes one of a small table's come out at 1.5 to 2.7 % (Maglev, 10 endpoints, 40 seeds).
+const CHANGES: u32 = 5;
+
 fn moves(lab: &mut Lab<'_>, found: &mut Found, change: Change) -> Result<(), String> {
     let connections = lab.connections(20_000);
     let (most, mut worst) = (lab.bounds.collateral, 0.0_f64);
     for size in [10, 100, 1000] {
         let all = equal(size);
-        let mut fewer = all.clone();
-        fewer.remove(lab.below(size));
-        let fewer = renumbered(fewer);
-        let (before, after) = match change {
-            Change::Remove => (&all, &fewer),
-            Change::Add => (&fewer, &all),
-        };
-        let mut subject = lab.subject(before)?;
-        let first = keys(places(&mut *subject, 0, before, &connections));
-        subject.set_endpoints(after, 1)?;
-        let second = keys(places(&mut *subject, 0, after, &connections));
-        let is_in = |endpoints: &[Endpoint], key: &String| endpoints.iter().any(|endpoint| endpoint.key == *key);
-        let disruption = Disruption::between(&first, &second, |key| is_in(before, key), |key| is_in(after, key));
-        let collateral = disruption.collateral_part().ok_or("it picks nobody")?;
+        let mut sum = 0.0;
+        for _ in 0..CHANGES {
+            let mut fewer = all.clone();
+            fewer.remove(lab.below(size));
+            let fewer = renumbered(fewer);
+            let (before, after) = match change {
+                Change::Remove => (&all, &fewer),
+                Change::Add => (&fewer, &all),
+            };
+            let mut subject = lab.subject(before)?;
+            let first = keys(places(&mut *subject, 0, before, &connections));
+            subject.set_endpoints(after, 1)?;
+            let second = keys(places(&mut *subject, 0, after, &connections));
+            let is_in = |endpoints: &[Endpoint], key: &String| endpoints.iter().any(|endpoint| endpoint.key == *key);
+            let disruption = Disruption::between(&first, &second, |key| is_in(before, key), |key| is_in(after, key));
+            sum += disruption.collateral_part().ok_or("it picks nobody")?;
+        }
+        let collateral = sum / f64::from(CHANGES);
         worst = worst.max(collateral);
         found.unless(collateral <= most, || {
             format!("of {size} endpoints: {:.2} % of the clients moved without need; {} % is the most", collateral * 100.0, most * 100.0)
